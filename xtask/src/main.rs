@@ -1,2 +1,54 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-fn main() {}
+//! The project's chores. `cargo xtask build` and `cargo xtask test` are the only entry points: what CI runs, a
+//! developer runs, by the same words.
+//!
+//! One file a task. Each task prints the commands that it runs, so that any of them can be repeated by hand; nothing
+//! goes through a shell. Everything is built as the calling user; only what needs root asks for it, by sudo.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "xtask talks to a person at a terminal"
+)]
+
+mod build;
+mod command;
+mod identity;
+mod packages;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// keyward's chores
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_version_flag = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Build(build::Args),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Build(args) => build::run(args, &workspace),
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask build`: the eBPF object, then the binaries that embed it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::command::Cmd;
+use crate::toolchain::{TARGET, Toolchain};
+use crate::workspace::Workspace;
+
+/// Build `target/release/keyward` and `target/release/keyward-proxy`
+///
+/// The eBPF toolchain is found, or installed: Debian's packages, or rustup's nightly with rust-src.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Build the eBPF object only
+    #[arg(long)]
+    ebpf: bool,
+}
+
+pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
+    ebpf(workspace)?;
+    if args.ebpf {
+        Ok(())
+    } else {
+        binaries(workspace)
+    }
+}
+
+/// Compiles the eBPF programs and puts the object where `keyward`'s build script expects it.
+pub(crate) fn ebpf(workspace: &Workspace) -> Result<()> {
+    Cmd::new("mkdir")
+        .arg("-p")
+        .args([workspace.ebpf(), workspace.tools()])
+        .quiet()
+        .run(workspace)?;
+    let toolchain = Toolchain::find_or_install(workspace)?;
+    toolchain.cargo("build", workspace).run(workspace)?;
+    let built = workspace
+        .ebpf()
+        .join("cargo")
+        .join(TARGET)
+        .join("ebpf/keyward-ebpf");
+    publish(&built, workspace)
+}
+
+/// The release binaries.
+pub(crate) fn binaries(workspace: &Workspace) -> Result<()> {
+    Cmd::cargo("build")
+        .args([
+            "--release",
+            "--package",
+            "firewall-user",
+            "--package",
+            "keyward-proxy",
+            "--bins",
+        ])
+        .run(workspace)
+}
+
+/// Copies the object, unless the copy is already the same: its time decides whether `keyward` is built again.
+fn publish(built: &Path, workspace: &Workspace) -> Result<()> {
+    let object = workspace.ebpf_object();
+    let bytes = fs::read(built).with_context(|| format!("reading {}", built.display()))?;
+    if fs::read(&object).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    workspace.write(&object, bytes)
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs of the operating system that tasks need, and their installation where one is missing.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{Cmd, find_program};
+use crate::workspace::Workspace;
+
+/// A program of the operating system, the Debian package that brings it, and what keyward's chores use it for.
+pub(crate) struct Tool {
+    program: &'static str,
+    package: &'static str,
+    reason: &'static str,
+}
+
+const fn tool(program: &'static str, package: &'static str, reason: &'static str) -> Tool {
+    Tool {
+        program,
+        package,
+        reason,
+    }
+}
+
+/// What `cargo xtask demo` runs inside the workload.
+pub(crate) const DEMO: &[Tool] = &[
+    tool(
+        "curl",
+        "curl",
+        "the demo's agent talks to its provider with it",
+    ),
+    tool(
+        "python3",
+        "python3",
+        "the demo's probes: sockets of every kind",
+    ),
+    tool(
+        "ip",
+        "iproute2",
+        "the demo shows the workload's addresses and routes",
+    ),
+];
+
+/// What `cargo xtask test` runs beside Rust's own tests.
+pub(crate) const TEST: &[Tool] = &[
+    tool(
+        "bwrap",
+        "bubblewrap",
+        "a sandbox around keyward: runs nested in one must work or say why not",
+    ),
+    tool("curl", "curl", "a probe, and an HTTP client of the gateway"),
+    tool("dig", "dnsutils", "a probe: DNS past the system's resolver"),
+    tool(
+        "ip",
+        "iproute2",
+        "namespaces, addresses and routes of the tests' own networks",
+    ),
+    tool(
+        "nft",
+        "nftables",
+        "a second reader of the rules that keyward wrote",
+    ),
+    tool("node", "nodejs", "runs the real clients"),
+    tool("npm", "npm", "installs the real clients"),
+    tool("ping", "iputils-ping", "a probe: ping sockets"),
+    tool("python3", "python3", "probes: sockets of every kind"),
+    tool(
+        "tcpdump",
+        "tcpdump",
+        "shows what left, when a leak test fails",
+    ),
+];
+
+/// What `cargo xtask bench` compares keyward with.
+pub(crate) const BENCH: &[Tool] = &[
+    tool(
+        "bwrap",
+        "bubblewrap",
+        "the sandbox that the start-up time is compared with",
+    ),
+    tool("ip", "iproute2", "namespaces for the benchmarks"),
+    tool(
+        "nginx",
+        "nginx-light",
+        "the gateway that ours is compared with",
+    ),
+];
+
+/// Installs what is missing of `tools`; says what and why before it does.
+pub(crate) fn ensure_tools(tools: &[Tool], workspace: &Workspace) -> Result<()> {
+    let missing: Vec<&Tool> = tools
+        .iter()
+        .filter(|tool| find_program(tool.program).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for tool in &missing {
+        println!("{} is missing: {}", tool.program, tool.reason);
+    }
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    install(&packages, workspace)?;
+    for tool in missing {
+        if find_program(tool.program).is_none() {
+            bail!(
+                "{} is still missing after installing {}",
+                tool.program,
+                tool.package
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Installs Debian packages.
+///
+/// # Errors
+///
+/// There is no apt-get, no way to be root, or a package cannot be had; the error names the packages.
+pub(crate) fn install(packages: &[&str], workspace: &Workspace) -> Result<()> {
+    let hint = || {
+        format!(
+            "install {} with your system's package manager",
+            packages.join(", ")
+        )
+    };
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("this is not a Debian system: {}", hint());
+    }
+    if !workspace.identity().is_root() && find_program("sudo").is_none() {
+        bail!(
+            "neither root nor sudo is at hand: as root, run `apt-get install {}`",
+            packages.join(" ")
+        );
+    }
+    // A fresh container has no package lists at all, and old lists name packages that are gone.
+    apt_get(&["update", "-qq"])
+        .run(workspace)
+        .with_context(hint)?;
+    apt_get(&["install", "-y", "-qq", "--no-install-recommends"])
+        .args(packages)
+        .run(workspace)
+        .with_context(hint)
+}
+
+fn apt_get(args: &[&str]) -> Cmd {
+    Cmd::new("apt-get")
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .as_root()
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The toolchain that compiles eBPF programs: a Rust compiler that has `core` for the BPF target, and a linker.
+//!
+//! Rust's stable channel ships neither. Two ways are supported, and the first that is there is taken:
+//!
+//! 1. Debian's `rustc-web` with `libstd-rust-web-dev-bpf`, a ready-made `core`. Nothing but Debian packages.
+//! 2. rustup's nightly with `rust-src`, from which cargo compiles `core` itself.
+//!
+//! Where neither is there, the first is installed. The linker, `bpf-linker`, is compiled once against the system's
+//! LLVM, into the workspace's own target directory: nothing below the user's home is touched.
+
+mod debian;
+mod linker;
+mod nightly;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::Cmd;
+use crate::packages;
+use crate::workspace::Workspace;
+
+/// The target that the eBPF crate is compiled for.
+pub(crate) const TARGET: &str = "bpfel-unknown-none";
+
+/// The oldest compiler that the workspace accepts, as its manifest says.
+const MINIMUM_RUST: (u32, u32) = (1, 95);
+
+/// A compiler and a linker that work together.
+pub(crate) struct Toolchain {
+    compiler: Compiler,
+    linker: PathBuf,
+}
+
+/// A compiler that can make BPF bitcode.
+pub(crate) struct Compiler {
+    kind: Kind,
+    version: Version,
+}
+
+/// Where `core` comes from decides how cargo is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Debian,
+    Nightly,
+}
+
+/// What `rustc -vV` says of itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Version {
+    rust: (u32, u32),
+    llvm: u32,
+}
+
+impl Toolchain {
+    /// Finds a toolchain, or installs one.
+    ///
+    /// # Errors
+    ///
+    /// None is there and none can be installed: one line says what is missing and how to get it.
+    pub(crate) fn find_or_install(workspace: &Workspace) -> Result<Self> {
+        let compiler = match Compiler::find(workspace)? {
+            Some(compiler) => compiler,
+            None => Compiler::install(workspace)?,
+        };
+        let linker = linker::find_or_install(&compiler, workspace)?;
+        Ok(Self { compiler, linker })
+    }
+
+    /// `cargo SUBCOMMAND` for the eBPF crate.
+    pub(crate) fn cargo(&self, subcommand: &str, workspace: &Workspace) -> Cmd {
+        // BTF tells the kernel and aya the types of maps and functions. The flags are separated by U+001F, since a
+        // path may hold spaces.
+        let mut flags = std::ffi::OsString::from("-Clink-arg=--btf\u{1f}-Clinker=");
+        flags.push(&self.linker);
+        self.compiler
+            .cargo(subcommand)
+            .args([
+                "--package",
+                "firewall-ebpf",
+                "--target",
+                TARGET,
+                "--profile",
+                "ebpf",
+            ])
+            .arg("--target-dir")
+            .arg(workspace.ebpf().join("cargo"))
+            // The caller's flags are meant for the host, and would replace ours.
+            .env_remove("RUSTFLAGS")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags)
+    }
+}
+
+impl Compiler {
+    fn find(workspace: &Workspace) -> Result<Option<Self>> {
+        Ok(match debian::find(workspace)? {
+            Some(compiler) => Some(compiler),
+            None => nightly::find(workspace)?,
+        })
+    }
+
+    fn install(workspace: &Workspace) -> Result<Self> {
+        println!(
+            "No eBPF toolchain is here: installing Debian's {} (a Rust compiler with `core` for BPF)",
+            debian::PACKAGES.join(" and ")
+        );
+        packages::install(debian::PACKAGES, workspace).with_context(missing)?;
+        match debian::find(workspace)? {
+            Some(compiler) => Ok(compiler),
+            None => bail!("{}", missing()),
+        }
+    }
+
+    fn cargo(&self, subcommand: &str) -> Cmd {
+        match self.kind {
+            Kind::Debian => debian::cargo(subcommand),
+            Kind::Nightly => nightly::cargo(subcommand),
+        }
+    }
+}
+
+fn missing() -> String {
+    format!(
+        "keyward's eBPF programs need a Rust compiler with `core` for BPF: on Debian 12 and later install {} from the \
+         security suite, elsewhere run `rustup toolchain install nightly --component rust-src`",
+        debian::PACKAGES.join(" and ")
+    )
+}
+
+impl Version {
+    /// Reads the output of `rustc -vV`.
+    fn parse(text: &str) -> Option<Self> {
+        let field = |name| text.lines().find_map(|line: &str| line.strip_prefix(name));
+        let mut release = field("release: ")?.split('.');
+        let rust = (release.next()?.parse().ok()?, release.next()?.parse().ok()?);
+        let llvm = field("LLVM version: ")?.split('.').next()?.parse().ok()?;
+        Some(Self { rust, llvm })
+    }
+
+    fn is_new_enough(&self) -> bool {
+        self.rust >= MINIMUM_RUST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compiler_says_its_version_and_its_llvm() {
+        let text =
+            "rustc 1.96.0 (ac68faa20 2026-05-25)\nrelease: 1.96.0-nightly\nLLVM version: 22.1.8\n";
+        assert_eq!(
+            Version::parse(text),
+            Some(Version {
+                rust: (1, 96),
+                llvm: 22
+            })
+        );
+        assert_eq!(Version::parse("rustc 1.96.0"), None);
+    }
+
+    #[test]
+    fn an_older_compiler_is_refused() {
+        assert!(
+            !Version {
+                rust: (1, 94),
+                llvm: 22
+            }
+            .is_new_enough()
+        );
+        assert!(
+            Version {
+                rust: (1, 95),
+                llvm: 22
+            }
+            .is_new_enough()
+        );
+        assert!(
+            Version {
+                rust: (2, 0),
+                llvm: 22
+            }
+            .is_new_enough()
+        );
+    }
+}
