@@ -1,1 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! The gateway that holds the credentials.
+//!
+//! A workload that holds placeholders talks plain HTTP to the gateway's ports; the gateway strips every
+//! credential it brought, injects the real one for this provider, and speaks verified TLS to the
+//! provider. This crate is the whole of it, usable without the firewall: a library, and a small binary
+//! `keyward-proxy` around it. It holds no `unsafe` code and needs no privilege.
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod credential;
+pub mod provider;
+pub mod settings;

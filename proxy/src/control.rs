@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How a supervisor starts and stops the proxy: both sides of the conversation.
+//!
+//! The proxy's standard input is one end of a Unix stream socket. In order:
+//!
+//! 1. The supervisor sends one message: [`RawSettings`] and the list of what each descriptor is for;
+//!    the descriptors come along with its first byte.
+//! 2. The supervisor sends the credentials, in a frame of its own that is not JSON: a JSON parser would
+//!    leave copies of them in memory that nobody wipes.
+//! 3. The proxy answers `{"ready":true}` when it serves, or `{"error":"…"}` and ends.
+//! 4. Later the supervisor may send `{"drain":true}`: the proxy takes no new connections, lets what
+//!    runs finish, and ends. When the supervisor's end closes, for whatever reason, the proxy ends at
+//!    once: nothing then guards the workload, and a credential must not outlive its guard.
+//!
+//! A message is its length as a big-endian `u32`, then that many bytes. Nothing of the workload's ever
+//! reaches this socket.
+
+mod descriptors;
+mod frame;
+mod proxy;
+mod supervisor;
+
+use std::{io, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    frame::{decode_credentials, decode_start},
+    proxy::{Order, Start, accept, next_order, refuse, say_ready},
+    supervisor::{drain, start},
+};
+use crate::settings::RawSettings;
+
+/// Longest message, in bytes: room for the settings with a large private certificate bundle.
+pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// Most descriptors in one start: five gateway listeners, the other doors, logs and maps, with room.
+/// (The kernel's own limit for one message is 253.)
+pub const MAX_DESCRIPTORS: usize = 32;
+
+/// How long [`start`] waits for the proxy in all. It takes a few milliseconds; a loaded machine gets
+/// three orders of magnitude more.
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a passed descriptor is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Role {
+    /// A listening TCP socket of the gateway, for the provider with this name.
+    Gateway {
+        /// Name in the provider table.
+        provider: String,
+    },
+    /// A bound UDP socket on which DNS is asked.
+    DnsUdp,
+    /// A listening TCP socket on which DNS is asked.
+    DnsTcp,
+    /// Where the request log goes, one JSON line a request.
+    RequestLog,
+    /// Where diagnostics go, JSON lines.
+    DiagnosticLog,
+    /// The eBPF map from a connection's source to its owner (`firewall_common::FlowKey` →
+    /// `FlowInfo`); reading is enough.
+    FlowMap,
+}
+
+/// The first message.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartMessage {
+    /// Version of this protocol: both binaries come from one build, so only equality is accepted.
+    pub version: u32,
+    /// Settings, not yet checked.
+    pub settings: RawSettings,
+    /// What each descriptor that came along is for, in order.
+    pub descriptors: Vec<Role>,
+}
+
+/// Version of the conversation.
+pub const VERSION: u32 = 1;
+
+/// The proxy's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Ready(bool),
+    Error(String),
+}
+
+/// The supervisor's later messages.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Later {
+    Drain(bool),
+}
+
+/// Why a start did not succeed, on either side.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A system call on the control socket failed.
+    #[error("control socket: {call} failed")]
+    Socket {
+        /// The call.
+        call: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The other side closed the socket too early. For the supervisor: the proxy ended before it was
+    /// ready; its standard error says why.
+    #[error("the other side of the control socket went away before the proxy was ready")]
+    Closed,
+    /// No answer in time.
+    #[error("the proxy did not say that it is ready within {} s", START_TIMEOUT.as_secs())]
+    TimedOut,
+    /// The proxy said why it does not start.
+    #[error("the proxy does not start: {0}")]
+    Refused(String),
+    /// A message that this version does not understand.
+    #[error("control message not understood: {0}")]
+    Malformed(&'static str),
+    /// The message, or its descriptors, is over the limits of the protocol.
+    #[error("control message too large: {0}")]
+    TooLarge(&'static str),
+}
+
+/// `map_err` for a system call of this module.
+fn socket(call: &'static str) -> impl Fn(io::Error) -> ControlError {
+    move |source| {
+        // SO_RCVTIMEO and SO_SNDTIMEO report themselves as EAGAIN.
+        if matches!(
+            source.kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+        ) {
+            ControlError::TimedOut
+        } else {
+            ControlError::Socket { call, source }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bytes of the control conversation. Pure: no socket here.
+
+use zeroize::Zeroizing;
+
+use super::{ControlError, MAX_DESCRIPTORS, MAX_MESSAGE, StartMessage, VERSION};
+use crate::{
+    credential::{Credential, Credentials},
+    provider::provider,
+};
+
+/// Length prefix of a message of `length` bytes.
+pub(super) fn prefix(length: usize) -> Result<[u8; 4], ControlError> {
+    let fits = u32::try_from(length).ok().filter(|_| length <= MAX_MESSAGE);
+    fits.map(u32::to_be_bytes)
+        .ok_or(ControlError::TooLarge("over 4 MiB"))
+}
+
+/// Length of the message behind `prefix`.
+pub(super) fn length(prefix: [u8; 4]) -> Result<usize, ControlError> {
+    let length = usize::try_from(u32::from_be_bytes(prefix)).ok();
+    length
+        .filter(|it| *it <= MAX_MESSAGE)
+        .ok_or(ControlError::TooLarge("over 4 MiB"))
+}
+
+/// Reads the first message's bytes.
+///
+/// # Errors
+///
+/// When it is not JSON of that shape, of another version, or names too many descriptors.
+pub fn decode_start(bytes: &[u8]) -> Result<StartMessage, ControlError> {
+    let message: StartMessage = serde_json::from_slice(bytes)
+        .map_err(|_cause| ControlError::Malformed("the first message is not a start message"))?;
+    if message.version != VERSION {
+        return Err(ControlError::Malformed(
+            "supervisor and proxy are of different versions; install both from one build",
+        ));
+    }
+    if message.descriptors.len() > MAX_DESCRIPTORS {
+        return Err(ControlError::TooLarge("too many descriptors"));
+    }
+    Ok(message)
+}
+
+/// The credentials as bytes: for each, the provider's name and the secret, each behind its length
+/// (a `u8` and a big-endian `u32`). The buffer never grows after it was filled, so no copy is left.
+pub(super) fn encode_credentials(
+    credentials: &Credentials,
+) -> Result<Zeroizing<Vec<u8>>, ControlError> {
+    let size = credentials
+        .iter()
+        .map(|(provider, it)| 5 + provider.name.len() + it.expose().len());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size.sum()));
+    for (provider, credential) in credentials.iter() {
+        let name = u8::try_from(provider.name.len())
+            .map_err(|_cause| ControlError::TooLarge("provider name"))?;
+        bytes.push(name);
+        bytes.extend_from_slice(provider.name.as_bytes());
+        bytes.extend_from_slice(&prefix(credential.expose().len())?);
+        bytes.extend_from_slice(credential.expose());
+    }
+    Ok(bytes)
+}
+
+/// Reads the second message's bytes.
+///
+/// # Errors
+///
+/// When lengths do not add up, a provider is unknown or named twice, or a value is no credential.
+pub fn decode_credentials(mut bytes: &[u8]) -> Result<Credentials, ControlError> {
+    const CUT: ControlError = ControlError::Malformed("the credentials end too early");
+    let mut credentials = Credentials::new();
+    while let Some((name_length, rest)) = bytes.split_first() {
+        let (name, rest) = rest
+            .split_at_checked(usize::from(*name_length))
+            .ok_or(CUT)?;
+        let (size, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;
+        let (value, rest) = rest.split_at_checked(length(*size)?).ok_or(CUT)?;
+        let provider = std::str::from_utf8(name)
+            .ok()
+            .and_then(provider)
+            .filter(|it| credentials.get(it.name).is_none())
+            .ok_or(ControlError::Malformed(
+                "a credential for an unknown provider, or a second one",
+            ))?;
+        Credential::new(value.to_vec())
+            .and_then(|it| credentials.insert(provider, it))
+            .map_err(|_cause| ControlError::Malformed("a value that cannot be a credential"))?;
+        bytes = rest;
+    }
+    Ok(credentials)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{control::Role, settings::RawSettings};
+
+    #[test]
+    fn start_message_comes_back() {
+        let message = StartMessage {
+            version: VERSION,
+            settings: RawSettings {
+                run: Some("r1".to_owned()),
+                ..RawSettings::default()
+            },
+            descriptors: vec![
+                Role::Gateway {
+                    provider: "openai".to_owned(),
+                },
+                Role::RequestLog,
+            ],
+        };
+        let bytes = serde_json::to_vec(&message).unwrap();
+        assert_eq!(decode_start(&bytes).unwrap(), message);
+        for end in 0..bytes.len() {
+            assert!(decode_start(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_and_other_versions_are_refused() {
+        let unknown = br#"{"version":1,"settings":{"limit":{}},"descriptors":[]}"#;
+        assert!(matches!(
+            decode_start(unknown),
+            Err(ControlError::Malformed(_))
+        ));
+        let other = br#"{"version":2,"settings":{},"descriptors":[]}"#;
+        assert!(matches!(
+            decode_start(other),
+            Err(ControlError::Malformed(_))
+        ));
+    }
+
+    #[test]
+    fn credentials_come_back_and_cut_ones_do_not() {
+        let mut sent = Credentials::new();
+        for (name, value) in [("openai", "sk-real"), ("anthropic", "sk-ant-real")] {
+            let value = Credential::new(value.as_bytes().to_vec()).unwrap();
+            sent.insert(provider(name).unwrap(), value).unwrap();
+        }
+        let bytes = encode_credentials(&sent).unwrap();
+        let received = decode_credentials(&bytes).unwrap();
+        assert!(received.get("openai").unwrap().matches(b"sk-real"));
+        assert!(received.get("anthropic").unwrap().matches(b"sk-ant-real"));
+        let whole = 1 + "anthropic".len() + 4 + "sk-ant-real".len();
+        for end in (1..bytes.len()).filter(|it| *it != whole) {
+            assert!(decode_credentials(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        assert!(decode_credentials(&[]).unwrap().is_empty());
+        let twice = [bytes.as_slice(), bytes.as_slice()].concat();
+        assert!(decode_credentials(&twice).is_err());
+    }
+}

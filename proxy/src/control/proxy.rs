@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The proxy's side: blocking until it serves, then one asynchronous wait for what comes later.
+
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    os::unix::net::UnixStream,
+};
+
+use tokio::io::AsyncReadExt as _;
+use zeroize::Zeroizing;
+
+use super::{
+    Answer, ControlError, Later, Role, START_TIMEOUT,
+    descriptors::{receive_exact, send},
+    frame::{decode_credentials, decode_start, length, prefix},
+    socket,
+};
+use crate::{credential::Credentials, settings::RawSettings};
+
+/// Longest later message, in bytes.
+const MAX_LATER: usize = 1024;
+
+/// What the supervisor sent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Start {
+    /// Settings, not yet checked.
+    pub settings: RawSettings,
+    /// The descriptors, each with what it is for.
+    pub descriptors: Vec<(Role, OwnedFd)>,
+    /// The credentials.
+    pub credentials: Credentials,
+}
+
+/// What the supervisor wants later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Finish what runs, then end.
+    Drain,
+    /// The supervisor is gone, or cannot be understood: end at once.
+    End,
+}
+
+/// Receives both messages of a start.
+///
+/// # Errors
+///
+/// When they do not come in time or are not what they should be; tell the supervisor with [`refuse`].
+pub fn accept(stream: &UnixStream) -> Result<Start, ControlError> {
+    stream
+        .set_read_timeout(Some(START_TIMEOUT))
+        .map_err(socket("setsockopt"))?;
+    let mut descriptors = Vec::new();
+    let message = decode_start(&receive_message(stream, &mut descriptors)?)?;
+    if message.descriptors.len() != descriptors.len() {
+        return Err(ControlError::Malformed("other descriptors than announced"));
+    }
+    let mut strays = Vec::new();
+    let credentials = decode_credentials(&receive_message(stream, &mut strays)?)?;
+    stream
+        .set_read_timeout(None)
+        .map_err(socket("setsockopt"))?;
+    Ok(Start {
+        settings: message.settings,
+        descriptors: message.descriptors.into_iter().zip(descriptors).collect(),
+        credentials,
+    })
+}
+
+/// Tells the supervisor that the proxy serves.
+///
+/// # Errors
+///
+/// When it cannot be told.
+pub fn say_ready(stream: &UnixStream) -> Result<(), ControlError> {
+    answer(stream, &Answer::Ready(true))
+}
+
+/// Tells the supervisor why the proxy does not start.
+///
+/// # Errors
+///
+/// When it cannot be told.
+pub fn refuse(stream: &UnixStream, why: &str) -> Result<(), ControlError> {
+    answer(stream, &Answer::Error(why.to_owned()))
+}
+
+/// Waits for the supervisor's next word. Whatever is not understood ends the proxy: fail closed.
+pub async fn next_order(stream: &mut tokio::net::UnixStream) -> Order {
+    let mut size = [0; 4];
+    if stream.read_exact(&mut size).await.is_err() {
+        return Order::End;
+    }
+    let Some(size) = length(size).ok().filter(|it| *it <= MAX_LATER) else {
+        return Order::End;
+    };
+    let mut bytes = vec![0; size];
+    if stream.read_exact(&mut bytes).await.is_err() {
+        return Order::End;
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(Later::Drain(true)) => Order::Drain,
+        Ok(Later::Drain(false)) | Err(_) => Order::End,
+    }
+}
+
+fn answer(stream: &UnixStream, answer: &Answer) -> Result<(), ControlError> {
+    let bytes =
+        serde_json::to_vec(answer).map_err(|_cause| ControlError::Malformed("own answer"))?;
+    let message = [&prefix(bytes.len())?[..], &bytes].concat();
+    send(stream, &message, &[]).map_err(socket("sendmsg"))
+}
+
+/// Reads one message. The buffer is wiped on drop: the second message is secrets.
+fn receive_message(
+    stream: &UnixStream,
+    descriptors: &mut Vec<OwnedFd>,
+) -> Result<Zeroizing<Vec<u8>>, ControlError> {
+    let mut size = [0; 4];
+    receive(stream, &mut size, descriptors)?;
+    let mut bytes = Zeroizing::new(vec![0; length(size)?]);
+    receive(stream, &mut bytes, descriptors)?;
+    Ok(bytes)
+}
+
+fn receive(
+    stream: &UnixStream,
+    bytes: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> Result<(), ControlError> {
+    receive_exact(stream, bytes, descriptors)
+        .map_err(socket("recvmsg"))?
+        .ok_or(ControlError::Closed)
+}
+
+/// The control socket that a supervisor passed as standard input.
+///
+/// # Errors
+///
+/// When standard input cannot be duplicated.
+pub(crate) fn from_standard_input() -> Result<UnixStream, ControlError> {
+    let input = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(socket("dup"))?;
+    Ok(UnixStream::from(input))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, os::fd::AsFd as _, thread};
+
+    use super::*;
+    use crate::{control, credential::Credential, provider::provider};
+
+    fn credentials() -> Credentials {
+        let mut credentials = Credentials::new();
+        let secret = Credential::new(b"sk-real".to_vec()).unwrap();
+        credentials
+            .insert(provider("openai").unwrap(), secret)
+            .unwrap();
+        credentials
+    }
+
+    #[test]
+    fn both_sides_agree_and_the_listener_arrives() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let proxy = thread::spawn(move || {
+            let start = accept(&theirs).unwrap();
+            say_ready(&theirs).unwrap();
+            start
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = RawSettings {
+            run: Some("r7".to_owned()),
+            ..RawSettings::default()
+        };
+        let role = Role::Gateway {
+            provider: "openai".to_owned(),
+        };
+        let passed = [(role.clone(), listener.as_fd())];
+        control::start(&ours, &settings, &passed, &credentials()).unwrap();
+
+        let start = proxy.join().unwrap();
+        assert_eq!(start.settings, settings);
+        assert!(start.credentials.get("openai").unwrap().matches(b"sk-real"));
+        let [(got, fd)]: [_; 1] = start.descriptors.try_into().unwrap();
+        assert_eq!(got, role);
+        let arrived = TcpListener::from(fd);
+        assert_eq!(
+            arrived.local_addr().unwrap(),
+            listener.local_addr().unwrap()
+        );
+    }
+
+    #[test]
+    fn refusal_and_death_reach_the_supervisor() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let proxy = thread::spawn(move || {
+            let _start = accept(&theirs).unwrap();
+            refuse(&theirs, "no such target").unwrap();
+        });
+        let result = control::start(&ours, &RawSettings::default(), &[], &credentials());
+        assert!(matches!(result, Err(ControlError::Refused(why)) if why == "no such target"));
+        proxy.join().unwrap();
+
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let proxy = thread::spawn(move || drop(accept(&theirs).unwrap()));
+        let result = control::start(&ours, &RawSettings::default(), &[], &credentials());
+        assert!(matches!(result, Err(ControlError::Closed)), "{result:?}");
+        proxy.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn orders_are_drain_or_end() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
+        control::drain(&ours).unwrap();
+        assert_eq!(next_order(&mut theirs).await, Order::Drain);
+        drop(ours);
+        assert_eq!(next_order(&mut theirs).await, Order::End);
+
+        let (mut ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut ours, b"\0\0\0\x05hello")
+            .await
+            .unwrap();
+        assert_eq!(next_order(&mut theirs).await, Order::End);
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The supervisor's side: blocking, for a process that has no runtime.
+
+use std::{os::fd::BorrowedFd, os::unix::net::UnixStream, time::Instant};
+
+use super::{
+    Answer, ControlError, Later, MAX_DESCRIPTORS, Role, START_TIMEOUT, StartMessage, VERSION,
+    descriptors::{receive_exact, send},
+    frame::{encode_credentials, length, prefix},
+    socket,
+};
+use crate::{credential::Credentials, settings::RawSettings};
+
+/// Starts the proxy that has the other end of `stream` as its standard input, and waits until it
+/// serves.
+///
+/// The descriptors are duplicated into the proxy; the caller closes its own. Keep `stream` for as long
+/// as the proxy is to live: the proxy ends when it closes.
+///
+/// # Errors
+///
+/// When the proxy refuses (with its words), ends, or is not ready within [`START_TIMEOUT`].
+pub fn start(
+    stream: &UnixStream,
+    settings: &RawSettings,
+    descriptors: &[(Role, BorrowedFd<'_>)],
+    credentials: &Credentials,
+) -> Result<(), ControlError> {
+    if descriptors.len() > MAX_DESCRIPTORS {
+        return Err(ControlError::TooLarge("too many descriptors"));
+    }
+    let deadline = Instant::now() + START_TIMEOUT;
+    stream
+        .set_write_timeout(Some(START_TIMEOUT))
+        .map_err(socket("setsockopt"))?;
+    let message = StartMessage {
+        version: VERSION,
+        settings: settings.clone(),
+        descriptors: descriptors.iter().map(|(role, _)| role.clone()).collect(),
+    };
+    let fds: Vec<BorrowedFd<'_>> = descriptors.iter().map(|(_, fd)| *fd).collect();
+    send_message(stream, &to_json(&message)?, &fds)?;
+    send_message(stream, &encode_credentials(credentials)?, &[])?;
+    match receive_answer(stream, deadline)? {
+        Answer::Ready(true) => Ok(()),
+        Answer::Ready(false) => Err(ControlError::Malformed("an answer that says neither")),
+        Answer::Error(why) => Err(ControlError::Refused(why)),
+    }
+}
+
+/// Asks the proxy to take no new connections, to let what runs finish, and to end. Wait for the
+/// process to know when it did.
+///
+/// # Errors
+///
+/// When the message cannot be sent, for instance because the proxy is gone already.
+pub fn drain(stream: &UnixStream) -> Result<(), ControlError> {
+    send_message(stream, &to_json(&Later::Drain(true))?, &[])
+}
+
+fn to_json(message: &impl serde::Serialize) -> Result<Vec<u8>, ControlError> {
+    serde_json::to_vec(message)
+        .map_err(|_cause| ControlError::Malformed("settings that are not JSON"))
+}
+
+fn send_message(
+    stream: &UnixStream,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), ControlError> {
+    send(stream, &prefix(bytes.len())?, descriptors).map_err(socket("sendmsg"))?;
+    send(stream, bytes, &[]).map_err(socket("sendmsg"))
+}
+
+fn receive_answer(stream: &UnixStream, deadline: Instant) -> Result<Answer, ControlError> {
+    let mut size = [0; 4];
+    receive_before(stream, &mut size, deadline)?;
+    let mut bytes = vec![0; length(size)?];
+    receive_before(stream, &mut bytes, deadline)?;
+    serde_json::from_slice(&bytes).map_err(|_cause| ControlError::Malformed("the proxy's answer"))
+}
+
+fn receive_before(
+    stream: &UnixStream,
+    bytes: &mut [u8],
+    deadline: Instant,
+) -> Result<(), ControlError> {
+    let left = deadline
+        .checked_duration_since(Instant::now())
+        .filter(|it| !it.is_zero());
+    let left = left.ok_or(ControlError::TimedOut)?;
+    stream
+        .set_read_timeout(Some(left))
+        .map_err(socket("setsockopt"))?;
+    receive_exact(stream, bytes, &mut Vec::new())
+        .map_err(socket("recvmsg"))?
+        .ok_or(ControlError::Closed)
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Settings that hold: [`Settings`] can only be made from [`RawSettings`] by a conversion that checks
+//! everything and reports every fault at once.
+//!
+//! Reading files and the environment is not done here (see `standalone`): a [`RawSettings`] that still
+//! names files is refused, so that a supervised proxy, which has no rights to read any, says so.
+
+mod limits;
+mod parse;
+mod raw;
+mod target;
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
+
+use http::{HeaderName, HeaderValue};
+
+pub use self::{
+    limits::Limits,
+    raw::{RawLimits, RawLog, RawProvider, RawSettings, RawUpstream},
+    target::{Scheme, Target},
+};
+use crate::provider::Provider;
+
+/// Settings, checked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Identifier of the run, for log lines.
+    pub run: Option<String>,
+    /// Threads that serve.
+    pub worker_threads: usize,
+    /// Per provider that the gateway can serve, by name.
+    pub providers: BTreeMap<&'static str, ProviderSettings>,
+    /// How upstreams are reached.
+    pub upstream: UpstreamSettings,
+    /// Sizes and times.
+    pub limits: Limits,
+}
+
+/// Settings of one provider, checked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProviderSettings {
+    /// Its row in the table.
+    pub provider: &'static Provider,
+    /// Where requests go.
+    pub target: Target,
+    /// Path in front of every request: empty, or `/…` without a slash at the end.
+    pub base_path: String,
+    /// Header that carries the credential raw, if not the provider's own.
+    pub auth_header: Option<HeaderName>,
+    /// Whether a foreign credential is refused rather than replaced.
+    pub require_placeholder: bool,
+    /// Routes opened by name.
+    pub allow: Vec<OpenedRoute>,
+    /// Headers set on every request.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A route that the settings opened: `METHOD /path` or `METHOD /path/*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenedRoute {
+    /// The method, in upper case.
+    pub method: String,
+    /// The path, without a slash at the end.
+    pub path: String,
+    /// Whether what lies below is allowed too.
+    pub below: bool,
+}
+
+/// How upstreams are reached, checked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct UpstreamSettings {
+    /// Further trusted roots, PEM. They are parsed after the start, off its path.
+    pub ca_pem: Vec<String>,
+    /// Whether the host's own certificate store is trusted.
+    pub system_roots: bool,
+    /// Fixed addresses of hosts, in the order given.
+    pub resolve: Vec<Resolution>,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+}
+
+/// A fixed address of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resolution {
+    /// Host, in lower case.
+    pub host: String,
+    /// Only for this port, if given.
+    pub port: Option<u16>,
+    /// Where it is dialled.
+    pub address: SocketAddr,
+}
+
+/// Everything that is wrong with the settings, one line each, with the setting's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError(pub Vec<String>);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("settings: ")?;
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl UpstreamSettings {
+    /// The fixed address of `host:port`, if there is one.
+    #[must_use]
+    pub fn resolved(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        let fits =
+            |it: &&Resolution| it.host == host && it.port.is_none_or(|expected| expected == port);
+        self.resolve.iter().find(fits).map(|it| it.address)
+    }
+}
