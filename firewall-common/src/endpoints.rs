@@ -6,6 +6,8 @@
 
 use core::ops::RangeInclusive;
 
+use crate::{Address, Destination, Door, Transport};
+
 /// The gateway's ports: one for each model provider.
 pub const GATEWAY_PORTS: RangeInclusive<u16> = 10000..=10004;
 
@@ -31,4 +33,151 @@ pub struct Endpoints {
     pub dns: u16,
     /// Keeps the size a multiple of the alignment of the maps that hold it.
     pub reserved: u16,
+}
+
+impl Endpoints {
+    /// Size in bytes, as the eBPF programs' read-only global has it.
+    pub const SIZE: usize = 32;
+
+    /// The value as it lies in memory: what the loader writes into the programs' read-only global.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let Self {
+            v6,
+            v4,
+            gateway_first,
+            gateway_last,
+            transparent,
+            explicit,
+            dns,
+            reserved,
+        } = *self;
+        let mut bytes = [0; Self::SIZE];
+        bytes[..16].copy_from_slice(&v6);
+        bytes[16..20].copy_from_slice(&v4);
+        let ports = [
+            gateway_first,
+            gateway_last,
+            transparent,
+            explicit,
+            dns,
+            reserved,
+        ];
+        for (to, port) in bytes[20..].chunks_exact_mut(2).zip(ports) {
+            to.copy_from_slice(&port.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// The proxy's IPv4 address.
+    #[inline]
+    #[must_use]
+    pub const fn address_v4(&self) -> Address {
+        Address::from_v4(self.v4)
+    }
+
+    /// The proxy's IPv6 address.
+    #[inline]
+    #[must_use]
+    pub const fn address_v6(&self) -> Address {
+        Address::from_v6(self.v6)
+    }
+
+    /// Whether this is one of the proxy's two addresses, whatever the port.
+    #[inline]
+    #[must_use]
+    pub const fn is_proxy(&self, address: Address) -> bool {
+        address.is(self.address_v4()) || address.is(self.address_v6())
+    }
+
+    /// Whether a workload may ask for this port of the proxy by itself.
+    ///
+    /// The transparent listener is not among them: a connection that was not redirected to it has no
+    /// original destination.
+    #[inline]
+    #[must_use]
+    pub const fn is_public_port(&self, transport: Transport, port: u16) -> bool {
+        // A closed door has port 0, which is nobody's.
+        if port == 0 {
+            return false;
+        }
+        match transport {
+            Transport::Tcp => {
+                (self.gateway_first <= port && port <= self.gateway_last)
+                    || port == self.explicit
+                    || port == self.dns
+            }
+            Transport::Udp => port == self.dns,
+        }
+    }
+
+    /// Whether packets to this port of the proxy may leave a workload's socket: the public ports, and
+    /// the transparent listener, which connections were rewritten to.
+    #[inline]
+    #[must_use]
+    pub const fn is_listener_port(&self, transport: Transport, port: u16) -> bool {
+        match transport {
+            Transport::Tcp if port != 0 && port == self.transparent => true,
+            Transport::Tcp | Transport::Udp => self.is_public_port(transport, port),
+        }
+    }
+
+    /// The port behind a door; 0 when it is closed.
+    #[inline]
+    #[must_use]
+    pub const fn port(&self, door: Door) -> u16 {
+        match door {
+            Door::Transparent => self.transparent,
+            Door::Dns => self.dns,
+        }
+    }
+
+    /// Whether this is a listener of the proxy, as seen in a packet.
+    #[inline]
+    #[must_use]
+    pub const fn is_listener(&self, transport: Transport, at: Destination) -> bool {
+        self.is_proxy(at.address) && self.is_listener_port(transport, at.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    fn layout() {
+        assert_eq!(
+            (size_of::<Endpoints>(), align_of::<Endpoints>()),
+            (Endpoints::SIZE, 2)
+        );
+        assert_eq!(offset_of!(Endpoints, v6), 0);
+        assert_eq!(offset_of!(Endpoints, v4), 16);
+        assert_eq!(offset_of!(Endpoints, gateway_first), 20);
+        assert_eq!(offset_of!(Endpoints, gateway_last), 22);
+        assert_eq!(offset_of!(Endpoints, transparent), 24);
+        assert_eq!(offset_of!(Endpoints, explicit), 26);
+        assert_eq!(offset_of!(Endpoints, dns), 28);
+        assert_eq!(offset_of!(Endpoints, reserved), 30);
+    }
+
+    #[test]
+    fn bytes_are_in_the_order_of_the_fields() {
+        let endpoints = Endpoints {
+            v6: [6; 16],
+            v4: [4; 4],
+            gateway_first: 0x0101,
+            gateway_last: 0x0202,
+            transparent: 0x0303,
+            explicit: 0x0505,
+            dns: 0x0707,
+            reserved: 0,
+        };
+        let expected = [
+            6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 4, 4, 4, 4, 1, 1, 2, 2, 3, 3, 5, 5, 7,
+            7, 0, 0,
+        ];
+        assert_eq!(endpoints.to_bytes(), expected);
+    }
 }
