@@ -1,1 +1,40 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! A stand-in for the model providers: what keyward's demo, tests and benchmarks talk to instead of
+//! api.openai.com and api.anthropic.com.
+//!
+//! It speaks the providers' inference APIs over real TLS (its own certificate authority, HTTP/1.1
+//! and HTTP/2 by ALPN, WebSocket where OpenAI has it), refuses every key but the one it was given
+//! with the provider's own 401, and records what it was sent. Real clients must be content with it.
+//!
+//! It is *not* a model, and not a fast web server for anybody else: it answers every prompt with the
+//! same text, and it keeps what it is sent, credentials included, because showing which credential
+//! arrived is its purpose. Give it made-up keys only.
+//!
+//! The path of a request: [`server`] accepts and terminates TLS, [`provider`] says whose API it is,
+//! [`auth`] checks the key, [`openai`] or [`anthropic`] write the answer as a
+//! [`script`](mod@script) of events, [`reply`] sends it at the pace that the
+//! [`Behaviour`] asks for, [`record`] keeps what came in.
+#![forbid(unsafe_code)]
+
+mod anthropic;
+mod auth;
+mod authority;
+mod behaviour;
+mod openai;
+mod options;
+mod provider;
+mod record;
+mod reply;
+mod script;
+mod server;
+mod websocket;
+
+pub use behaviour::{Behaviour, BehaviourError, Ending};
+pub use options::{Alpn, Options, WebSocketMode};
+pub use provider::Provider;
+pub use record::Record;
+pub use server::{Emulator, Handle, StartError};
+
+/// The request header that overrides the [`Behaviour`] for one request, e.g.
+/// `x-emulator: events=100, delay-ms=20` or `x-emulator: status=429`.
+pub const BEHAVIOUR_HEADER: &str = "x-emulator";

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who is let in: the one key, and the provider's own 401 for any other.
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{Options, Provider};
+
+/// Why a request was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No credential in any form that the provider takes.
+    Missing,
+    /// At least one credential, and one of them is not the key.
+    Wrong,
+}
+
+/// Checks the credential. Where a provider takes two forms, and both came, both must be the key: a
+/// proxy that left the workload's placeholder beside the real key must not pass for correct.
+pub(crate) fn check(
+    provider: Provider,
+    headers: &HeaderMap,
+    options: &Options,
+) -> Result<(), Refusal> {
+    let bearers = headers.get_all(AUTHORIZATION).iter().map(|value| {
+        value
+            .as_bytes()
+            .strip_prefix(b"Bearer ")
+            .unwrap_or_default()
+    });
+    let (key, offered): (_, Vec<&[u8]>) = match provider {
+        Provider::OpenAi => (&options.openai_key, bearers.collect()),
+        Provider::Anthropic => {
+            let keys = headers
+                .get_all("x-api-key")
+                .iter()
+                .map(http::HeaderValue::as_bytes);
+            (&options.anthropic_key, bearers.chain(keys).collect())
+        }
+    };
+    if offered.is_empty() {
+        Err(Refusal::Missing)
+    } else if offered
+        .iter()
+        .all(|credential| *credential == key.as_bytes())
+    {
+        Ok(())
+    } else {
+        Err(Refusal::Wrong)
+    }
+}
+
+/// The 401 as the provider writes it.
+pub(crate) fn refuse(provider: Provider, refusal: Refusal) -> (StatusCode, Value) {
+    let body = match (provider, refusal) {
+        (Provider::OpenAi, Refusal::Missing) => json!({"error": {
+            "message": "You didn't provide an API key. You need to provide your API key in an \
+                        Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            "type": "invalid_request_error", "param": null, "code": null,
+        }}),
+        (Provider::OpenAi, Refusal::Wrong) => json!({"error": {
+            "message": "Incorrect API key provided. You can find your API key at \
+                        https://platform.openai.com/account/api-keys.",
+            "type": "invalid_request_error", "param": null, "code": "invalid_api_key",
+        }}),
+        (Provider::Anthropic, Refusal::Missing) => {
+            crate::anthropic::error("authentication_error", "x-api-key header is required")
+        }
+        (Provider::Anthropic, Refusal::Wrong) => {
+            crate::anthropic::error("authentication_error", "invalid x-api-key")
+        }
+    };
+    (StatusCode::UNAUTHORIZED, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    type Pair = (&'static str, &'static str);
+
+    fn headers(pairs: &[Pair]) -> HeaderMap {
+        let pair = |(name, value): &Pair| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn only_the_key_is_let_in() {
+        let options = Options::new("sk-real", "sk-ant-real");
+        let cases: &[(Provider, &[Pair], Result<(), Refusal>)] = &[
+            (
+                Provider::OpenAi,
+                &[("authorization", "Bearer sk-real")],
+                Ok(()),
+            ),
+            (
+                Provider::OpenAi,
+                &[("authorization", "Bearer sk-real2")],
+                Err(Refusal::Wrong),
+            ),
+            (
+                Provider::OpenAi,
+                &[("authorization", "Bearer ")],
+                Err(Refusal::Wrong),
+            ),
+            (
+                Provider::OpenAi,
+                &[("authorization", "Basic sk-real")],
+                Err(Refusal::Wrong),
+            ),
+            (
+                Provider::OpenAi,
+                &[("x-api-key", "sk-real")],
+                Err(Refusal::Missing),
+            ),
+            (Provider::OpenAi, &[], Err(Refusal::Missing)),
+            (Provider::Anthropic, &[("x-api-key", "sk-ant-real")], Ok(())),
+            (
+                Provider::Anthropic,
+                &[("authorization", "Bearer sk-ant-real")],
+                Ok(()),
+            ),
+            (
+                Provider::Anthropic,
+                &[("x-api-key", "sk-real")],
+                Err(Refusal::Wrong),
+            ),
+            (
+                Provider::Anthropic,
+                &[
+                    ("x-api-key", "sk-ant-real"),
+                    ("authorization", "Bearer placeholder"),
+                ],
+                Err(Refusal::Wrong),
+            ),
+        ];
+        for (provider, pairs, expected) in cases {
+            let checked = check(*provider, &headers(pairs), &options);
+            assert_eq!(checked, *expected, "{provider} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn two_values_of_one_header_must_both_be_the_key() {
+        let options = Options::new("sk-real", "sk-ant-real");
+        let mut two = headers(&[("authorization", "Bearer sk-real")]);
+        two.append(AUTHORIZATION, HeaderValue::from_static("Bearer other"));
+        assert_eq!(check(Provider::OpenAi, &two, &options), Err(Refusal::Wrong));
+    }
+}

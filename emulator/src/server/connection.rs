@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One TLS connection: HTTP/1.1 or HTTP/2, request by request.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::Server;
+use crate::provider::host;
+use crate::record::Arrival;
+use crate::reply::{Answer, Reply};
+use crate::script::{Usage, id};
+use crate::websocket::{self, Session};
+use crate::{BEHAVIOUR_HEADER, Behaviour, Provider, anthropic, auth, openai};
+
+/// Request headers up to this size are read; a gateway in front has a smaller limit of its own.
+const MAX_HEADER_BYTES: u32 = 256 << 10;
+
+/// What [`Behaviour::sink`] answers.
+const SINK: Bytes = Bytes::from_static(br#"{"object":"sink","ok":true}"#);
+
+/// Serves a connection until either side closes it.
+pub(super) async fn serve(server: Arc<Server>, number: u64, stream: TlsStream<TcpStream>) {
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let io = TokioIo::new(stream);
+    let service = service_fn(move |request| handle(Arc::clone(&server), number, request));
+    // How a connection ends is the client's business: the requests on it were recorded.
+    if http2 {
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_header_list_size(MAX_HEADER_BYTES)
+            .serve_connection(io, service)
+            .await
+            .ok();
+    } else {
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .serve_connection(io, service)
+            .with_upgrades()
+            .await
+            .ok();
+    }
+}
+
+async fn handle(
+    server: Arc<Server>,
+    connection: u64,
+    mut request: Request<Incoming>,
+) -> Result<Response<Reply>, Infallible> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (parts, body) = request.into_parts();
+    let provider = Provider::of(&host(&parts), &parts);
+    let behaviour = match behaviour(&server.options.behaviour, &parts) {
+        Ok(behaviour) => behaviour,
+        Err(answer) => return Ok(answer.into_response(&Behaviour::default())),
+    };
+    if behaviour.sink && auth::check(provider, &parts.headers, &server.options).is_ok() {
+        return Ok(sink(body).await);
+    }
+
+    let websocket = websocket::is_handshake(&parts);
+    let (body, body_complete) = if websocket {
+        (Bytes::new(), true)
+    } else {
+        collect(body).await
+    };
+    let mut opened = None;
+    let answer = match auth::check(provider, &parts.headers, &server.options) {
+        Err(refusal) => {
+            let (status, body) = auth::refuse(provider, refusal);
+            Answer::Json {
+                status,
+                body,
+                usage: Usage::default(),
+            }
+        }
+        Ok(()) if websocket => match websocket::handshake(&parts, server.options.websocket) {
+            Ok(response) => {
+                opened = Some(response);
+                Answer::json(serde_json::Value::Null)
+            }
+            Err(answer) => answer,
+        },
+        Ok(()) => match provider {
+            Provider::OpenAi => openai::answer(&parts.method, parts.uri.path(), &body, &behaviour),
+            Provider::Anthropic => anthropic::answer(&parts, &body, &behaviour),
+        },
+    };
+
+    let status = opened.as_ref().map_or(answer.status(), Response::status);
+    let kept = server.recorder.keep(&Arrival {
+        connection,
+        provider,
+        parts: &parts,
+        websocket,
+        body: &body,
+        body_complete,
+        status: status.as_u16(),
+        usage: answer.usage(),
+    });
+    if let Err(error) = kept {
+        // An answer without its record would let a test pass that saw nothing.
+        let message = format!("the emulator could not write its record: {error}");
+        let answer = openai::error(StatusCode::INTERNAL_SERVER_ERROR, "emulator", &message);
+        return Ok(answer.into_response(&Behaviour::default()));
+    }
+    if let Some(response) = opened {
+        tokio::spawn(async move {
+            if let Ok(upgraded) = upgrade.await {
+                let recorder = &server.recorder;
+                let session = Session {
+                    parts,
+                    connection,
+                    recorder,
+                    behaviour,
+                };
+                // As with HTTP: frames that arrived were recorded.
+                session.serve(upgraded).await.ok();
+            }
+        });
+        return Ok(response);
+    }
+    let mut response = answer.into_response(&behaviour);
+    label(provider, &mut response);
+    Ok(response)
+}
+
+/// The default behaviour with the request's own wishes.
+fn behaviour(default: &Behaviour, parts: &Parts) -> Result<Behaviour, Answer> {
+    let Some(overrides) = parts.headers.get(BEHAVIOUR_HEADER) else {
+        return Ok(default.clone());
+    };
+    let overrides = String::from_utf8_lossy(overrides.as_bytes());
+    default.with(&overrides).map_err(|error| {
+        openai::error(
+            StatusCode::BAD_REQUEST,
+            BEHAVIOUR_HEADER,
+            &error.to_string(),
+        )
+    })
+}
+
+/// The whole body, and whether it ended as it should.
+async fn collect(mut body: Incoming) -> (Bytes, bool) {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map(hyper::body::Frame::into_data) {
+            Ok(Ok(data)) => whole.extend_from_slice(&data),
+            // Trailers carry nothing that any of these APIs reads.
+            Ok(Err(_trailers)) => {}
+            Err(_) => return (whole.into(), false),
+        }
+    }
+    (whole.into(), true)
+}
+
+/// Reads a body to its end without keeping it, and answers.
+async fn sink(mut body: Incoming) -> Response<Reply> {
+    while let Some(frame) = body.frame().await {
+        if frame.is_err() {
+            break;
+        }
+    }
+    Response::new(Reply::whole(SINK))
+}
+
+/// The provider's own request id, in the header where it puts it.
+fn label(provider: Provider, response: &mut Response<Reply>) {
+    let name = match provider {
+        Provider::OpenAi => "x-request-id",
+        Provider::Anthropic => "request-id",
+    };
+    if let Ok(value) = HeaderValue::from_str(&id("req_")) {
+        response.headers_mut().insert(name, value);
+    }
+}
