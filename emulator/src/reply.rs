@@ -90,6 +90,10 @@ pub(crate) struct Reply {
     ending: Ending,
 }
 
+/// hyper throws away what it has not written yet when a body fails: this long it has to write what
+/// came before the cut.
+const BEFORE_CUT: Duration = Duration::from_millis(10);
+
 /// A stream that was broken off on purpose.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream was cut, as asked")]
@@ -136,8 +140,13 @@ impl Body for Reply {
             self.pause = None;
         }
         if let Some(chunk) = self.chunks.pop_front() {
-            if !self.delay.is_zero() && !self.chunks.is_empty() {
-                self.pause = Some(Box::pin(tokio::time::sleep(self.delay)));
+            let pause = match (self.chunks.is_empty(), self.ending) {
+                (false, _) => self.delay,
+                (true, Ending::Cut) => self.delay.max(BEFORE_CUT),
+                (true, Ending::Complete | Ending::Idle) => Duration::ZERO,
+            };
+            if !pause.is_zero() {
+                self.pause = Some(Box::pin(tokio::time::sleep(pause)));
             }
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
