@@ -24,8 +24,8 @@ pub struct Behaviour {
     pub ending: Ending,
     /// Answer with this error instead, in the provider's own form.
     pub status: Option<StatusCode>,
-    /// Take the request's body without looking at it and answer at once with a fixed body: for
-    /// measuring what is in between.
+    /// Read the request's body without looking at it, then answer with [`bytes`](Self::bytes) bytes
+    /// that mean nothing, and record nothing: for measuring what is in between.
     pub sink: bool,
 }
 

@@ -115,6 +115,21 @@ impl Reply {
         }
     }
 
+    /// That many bytes that mean nothing, made of one shared buffer.
+    pub(crate) fn filler(length: usize) -> Self {
+        const FILLER: Bytes = Bytes::from_static(&[b'.'; 64 << 10]);
+        let mut chunks = VecDeque::from(vec![FILLER; length / FILLER.len()]);
+        let rest = FILLER.slice(..length % FILLER.len());
+        if !rest.is_empty() {
+            chunks.push_back(rest);
+        }
+        Self {
+            chunks,
+            length: Some(length.try_into().unwrap_or(u64::MAX)),
+            ..Self::whole(Bytes::new())
+        }
+    }
+
     /// Chunks one by one. The first comes at once: clients measure the time to it.
     fn paced(chunks: VecDeque<Bytes>, delay: Duration, ending: Ending) -> Self {
         Self {

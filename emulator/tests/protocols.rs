@@ -220,6 +220,8 @@ async fn a_request_chooses_its_own_behaviour() {
             .len(),
         1_000_000
     );
+    let sunk = send("sink, bytes=200000", json!("x".repeat(300_000))).await;
+    assert_eq!((sunk.status, sunk.text().len()), (StatusCode::OK, 200_000));
     let many = send("events=250", json!({"stream": true})).await.text();
     let deltas = many.matches("event: response.output_text.delta\n").count();
     assert_eq!(deltas, 250);

@@ -22,11 +22,11 @@ use crate::script::{Usage, id};
 use crate::websocket::{self, Session};
 use crate::{BEHAVIOUR_HEADER, Behaviour, Provider, anthropic, auth, openai};
 
+/// How much [`Behaviour::sink`] answers unless told: about what a short reply of either API has.
+const SINK_BYTES: usize = 1024;
+
 /// Request headers up to this size are read; a gateway in front has a smaller limit of its own.
 const MAX_HEADER_BYTES: u32 = 256 << 10;
-
-/// What [`Behaviour::sink`] answers.
-const SINK: Bytes = Bytes::from_static(br#"{"object":"sink","ok":true}"#);
 
 /// Serves a connection until either side closes it.
 pub(super) async fn serve(server: Arc<Server>, number: u64, stream: TlsStream<TcpStream>) {
@@ -64,7 +64,7 @@ async fn handle(
         Err(answer) => return Ok(answer.into_response(&Behaviour::default())),
     };
     if behaviour.sink && auth::check(provider, &parts.headers, &server.options).is_ok() {
-        return Ok(sink(body).await);
+        return Ok(sink(body, behaviour.bytes).await);
     }
 
     let websocket = websocket::is_handshake(&parts);
@@ -163,14 +163,14 @@ async fn collect(mut body: Incoming) -> (Bytes, bool) {
     (whole.into(), true)
 }
 
-/// Reads a body to its end without keeping it, and answers.
-async fn sink(mut body: Incoming) -> Response<Reply> {
+/// Reads a body to its end without keeping it, and answers with that many bytes.
+async fn sink(mut body: Incoming, bytes: Option<usize>) -> Response<Reply> {
     while let Some(frame) = body.frame().await {
         if frame.is_err() {
             break;
         }
     }
-    Response::new(Reply::whole(SINK))
+    Response::new(Reply::filler(bytes.unwrap_or(SINK_BYTES)))
 }
 
 /// The provider's own request id, in the header where it puts it.
