@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reads keyward's table back and compares it with what was meant: table, chains, rules, in their order.
+//!
+//! Counters differ by nature and are left out. Tables and chains are read by [`super::found`], whose documentation says why.
+
+use rustables::expr::{Counter, ExpressionVariant, RawExpression};
+use rustables::list_rules_for_chain;
+
+use super::TABLE;
+use super::batch::{PRIORITY, class, table};
+use super::error::{Difference, NftError};
+use super::found::{self, FoundChain, FoundHook};
+use super::rule::Rule;
+use super::ruleset::{Chain, Ruleset};
+
+/// `NFT_CHAIN_BASE` of `linux/netfilter/nf_tables.h`; any other flag changes what a chain does.
+const BASE_CHAIN: u32 = 1;
+
+/// `NF_DROP` of `linux/netfilter.h`.
+const DROP: u32 = 0;
+
+/// Proof that a rule set was applied, read back, and found to be the one that was meant.
+///
+/// Only this module makes one; what must not start unprotected asks for it.
+#[derive(Debug)]
+#[must_use]
+pub struct Enforced(());
+
+/// Compares what the kernel holds in the calling thread's network namespace with `ruleset`.
+///
+/// # Errors
+///
+/// The rules cannot be read, or differ; [`NftError::Differs`] names the first difference.
+pub fn verify(ruleset: &Ruleset) -> Result<Enforced, NftError> {
+    verify_table()?;
+    verify_chains(ruleset.chains())?;
+    for chain in ruleset.chains() {
+        verify_rules(chain)?;
+    }
+    Ok(Enforced(()))
+}
+
+/// How many packets the rules have refused so far: the sum of the table's counters.
+///
+/// # Errors
+///
+/// The rules cannot be read, or there is no table of keyward's.
+pub fn denied_packets() -> Result<u64, NftError> {
+    verify_table()?;
+    let mut packets = 0;
+    for chain in found::chains()? {
+        for rule in read_rules(&chain.name)? {
+            packets += rule.iter().filter_map(packets_of).sum::<u64>();
+        }
+    }
+    Ok(packets)
+}
+
+fn verify_table() -> Result<(), NftError> {
+    match found::table()? {
+        Some(table) if table.flags == 0 => Ok(()),
+        Some(table) => Err(NftError::Differs(Difference::TableFlags {
+            flags: table.flags,
+        })),
+        None => Err(NftError::Differs(Difference::NoTable)),
+    }
+}
+
+fn verify_chains(meant: &[Chain]) -> Result<(), NftError> {
+    let found = found::chains()?;
+    if !meant
+        .iter()
+        .map(Chain::name)
+        .eq(found.iter().map(|chain| chain.name.as_str()))
+    {
+        return Err(NftError::Differs(Difference::Chains {
+            meant: meant.iter().map(|chain| chain.name().to_owned()).collect(),
+            found: found.into_iter().map(|chain| chain.name).collect(),
+        }));
+    }
+    for (meant, found) in meant.iter().map(as_found).zip(found) {
+        if meant != found {
+            return Err(NftError::Differs(Difference::Chain {
+                meant: meant.to_string(),
+                found: found.to_string(),
+                chain: found.name,
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel should tell of a chain.
+fn as_found(chain: &Chain) -> FoundChain {
+    let name = chain.name().to_owned();
+    match chain.hook() {
+        None => FoundChain {
+            table: TABLE.to_owned(),
+            name,
+            ..FoundChain::default()
+        },
+        Some(hook) => FoundChain {
+            table: TABLE.to_owned(),
+            name,
+            hook: Some(FoundHook {
+                number: u32::try_from(class(hook) as i32).ok(),
+                priority: Some(PRIORITY),
+            }),
+            kind: Some("filter".to_owned()),
+            policy: Some(DROP),
+            flags: BASE_CHAIN,
+        },
+    }
+}
+
+fn verify_rules(chain: &Chain) -> Result<(), NftError> {
+    let found = read_rules(chain.name())?;
+    for (index, meant) in chain.rules().iter().enumerate() {
+        if !found.get(index).is_some_and(|found| is_rule(meant, found)) {
+            return Err(NftError::Differs(Difference::Rule {
+                chain: chain.name().to_owned(),
+                position: index + 1,
+                meant: meant.to_string(),
+            }));
+        }
+    }
+    if found.len() > chain.rules().len() {
+        return Err(NftError::Differs(Difference::ExtraRules {
+            chain: chain.name().to_owned(),
+            meant: chain.rules().len(),
+            found: found.len(),
+        }));
+    }
+    Ok(())
+}
+
+fn is_rule(meant: &Rule, found: &[RawExpression]) -> bool {
+    meant.expressions().len() == found.len()
+        && meant.expressions().iter().zip(found).all(|(meant, found)| {
+            meant == found || (packets_of(meant).is_some() && packets_of(found).is_some())
+        })
+}
+
+/// The expressions of each rule of a chain, in order.
+fn read_rules(chain: &str) -> Result<Vec<Vec<RawExpression>>, NftError> {
+    let chain = rustables::Chain::new(&table()).with_name(chain);
+    let rules = list_rules_for_chain(&chain).map_err(NftError::read)?;
+    Ok(rules
+        .iter()
+        .map(|rule| match rule.get_expressions() {
+            Some(expressions) => expressions.iter().cloned().collect(),
+            None => Vec::new(),
+        })
+        .collect())
+}
+
+/// `None` where the expression is no counter.
+fn packets_of(expression: &RawExpression) -> Option<u64> {
+    match expression.get_data() {
+        Some(ExpressionVariant::Counter(counter)) => Some(packets(counter)),
+        _ => None,
+    }
+}
+
+fn packets(counter: &Counter) -> u64 {
+    counter.get_nb_packets().copied().unwrap_or(0)
+}
