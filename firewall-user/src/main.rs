@@ -1,2 +1,77 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-fn main() {}
+//! `keyward`.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use firewall_user::cli::{Cli, Commands};
+use firewall_user::commands;
+use firewall_user::settings::HostEnvironment;
+use firewall_user::sys;
+use firewall_user::workload::CoreLimit;
+use nix::sys::prctl::set_dumpable;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tracing_subscriber::EnvFilter;
+
+/// keyward's own fault or wrong usage, in `run`: the command's own statuses are below.
+const FAILED: u8 = 125;
+
+fn main() -> ExitCode {
+    // Before anything else: no descriptor and no credential may reach what is started later, and the credentials are
+    // wiped from where others could read them.
+    let core_limit = match harden() {
+        Ok(limit) => limit,
+        Err(error) => return fail(&error, FAILED),
+    };
+    let host = HostEnvironment::take();
+    let arguments = match Cli::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let status = if error.use_stderr() { FAILED } else { 0 };
+            drop(error.print());
+            return ExitCode::from(status);
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_env_filter(EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn")))
+        .init();
+    match arguments.command {
+        Commands::Run(args) => match commands::run::run(*args, host, core_limit) {
+            Ok(status) => ExitCode::from(status),
+            Err(error) => fail(&format!("{error:#}"), FAILED),
+        },
+        Commands::Doctor(args) => match commands::doctor::run(&args) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(&format!("{error:#}"), 2),
+        },
+        Commands::Version => match commands::version::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, 2),
+        },
+    }
+}
+
+/// Returns the limit on the size of core dumps as it was, for the command.
+fn harden() -> io::Result<CoreLimit> {
+    sys::descriptors::withhold_inherited()?;
+    // No core dump, and no debugger of the same user, sees the credentials.
+    set_dumpable(false)?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_CORE)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, hard)?;
+    Ok(CoreLimit { soft, hard })
+}
+
+fn fail(error: &impl fmt::Display, status: u8) -> ExitCode {
+    // Nobody is left to tell if standard error is closed.
+    for line in error.to_string().lines().filter(|line| !line.is_empty()) {
+        let prefix = if line.starts_with(' ') { "" } else { "keyward: " };
+        drop(writeln!(io::stderr(), "{prefix}{line}"));
+    }
+    ExitCode::from(status)
+}

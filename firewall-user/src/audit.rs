@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the kernel denied: one line of JSON each in the audit log, and a tally for the end of the run.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+
+use firewall_common::{Event, MalformedEvent};
+use jiff::{SignedDuration, Timestamp};
+use nix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+mod describe;
+
+pub use describe::{destination, protocol};
+
+/// Most different things that the tally tells apart; beyond that they are counted together. A workload can aim at
+/// as many addresses as it likes, and the report is to stay readable and small in memory.
+const MAX_TALLY: usize = 1000;
+
+/// The audit log of a run.
+#[derive(Debug)]
+pub struct Audit {
+    run: String,
+    file: File,
+    /// From `CLOCK_MONOTONIC`, which events carry, to the time of day.
+    epoch: Timestamp,
+    tally: BTreeMap<Denied, u64>,
+    beyond: u64,
+    failed_writes: u64,
+}
+
+/// What counts as the same denial in the tally.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denied {
+    /// Protocol and destination, in words.
+    pub what: String,
+    /// Who asked: the command name.
+    pub comm: String,
+    /// The reason's name.
+    pub reason: &'static str,
+    /// The reason's sentence.
+    pub sentence: &'static str,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    run: &'a str,
+    event: &'static str,
+    door: &'static str,
+    hook: &'static str,
+    verdict: &'static str,
+    reason: &'static str,
+    protocol: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    pid: u32,
+    tid: u32,
+    uid: u32,
+    comm: String,
+    cgroup: u64,
+}
+
+impl Audit {
+    /// Starts the log of a run.
+    pub fn new(run: &str, file: File) -> io::Result<Self> {
+        let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+        let nanoseconds = i32::try_from(monotonic.tv_nsec()).map_err(io::Error::other)?;
+        let since_boot = SignedDuration::new(monotonic.tv_sec(), nanoseconds);
+        let epoch = Timestamp::now()
+            .checked_sub(since_boot)
+            .map_err(io::Error::other)?;
+        let tally = BTreeMap::new();
+        Ok(Self {
+            run: run.to_owned(),
+            file,
+            epoch,
+            tally,
+            beyond: 0,
+            failed_writes: 0,
+        })
+    }
+
+    /// Writes one denial down. That a line cannot be written never keeps the next from being handled: the denial
+    /// itself has happened in the kernel.
+    pub fn record(&mut self, event: Result<Event, MalformedEvent>) {
+        // The kernel side and this one come from one build, so it cannot happen; if it does, the line is missing.
+        let Ok(event) = event else {
+            self.failed_writes += 1;
+            return;
+        };
+        let event = &event;
+        let line = self.line(event);
+        self.count(Denied {
+            what: describe::what(event),
+            comm: line.comm.clone(),
+            reason: event.reason.name(),
+            sentence: event.reason.sentence(),
+        });
+        let line = self.line(event);
+        let written = serde_json::to_vec(&line)
+            .map_err(io::Error::from)
+            .and_then(|mut bytes| {
+                bytes.push(b'\n');
+                self.file.write_all(&bytes)
+            });
+        if written.is_err() {
+            self.failed_writes += 1;
+        }
+    }
+
+    fn line(&self, event: &Event) -> Line<'_> {
+        let at = i64::try_from(event.time).ok().and_then(|time| {
+            self.epoch
+                .checked_add(SignedDuration::from_nanos(time))
+                .ok()
+        });
+        let to = destination(event);
+        Line {
+            time: at.map_or_else(String::new, |at| at.to_string()),
+            run: &self.run,
+            event: "denial",
+            door: "kernel",
+            hook: event.hook.name(),
+            verdict: "deny",
+            reason: event.reason.name(),
+            protocol: protocol(event),
+            host: to.map(|to| to.ip().to_string()),
+            port: to.map(|to| to.port()),
+            pid: event.owner.tgid,
+            tid: event.owner.pid,
+            uid: event.owner.uid,
+            comm: String::from_utf8_lossy(event.owner.command()).into_owned(),
+            cgroup: event.owner.cgroup,
+        }
+    }
+
+    fn count(&mut self, denied: Denied) {
+        if self.tally.len() < MAX_TALLY || self.tally.contains_key(&denied) {
+            *self.tally.entry(denied).or_default() += 1;
+        } else {
+            self.beyond += 1;
+        }
+    }
+
+    /// Denials so far, each kind with its number.
+    pub fn tally(&self) -> &BTreeMap<Denied, u64> {
+        &self.tally
+    }
+
+    /// Denials of kinds that the tally has no room for.
+    pub fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
+    /// Lines that could not be written.
+    pub fn failed_writes(&self) -> u64 {
+        self.failed_writes
+    }
+}
+
+/// An event to try words on.
+#[cfg(test)]
+fn event(hook: firewall_common::Hook, reason: firewall_common::Reason) -> Event {
+    use firewall_common::{Address, Destination, Owner};
+    Event {
+        time: 1,
+        owner: Owner::UNKNOWN,
+        destination: Destination {
+            address: Address::from_v6([0; 16]),
+            port: 0,
+        },
+        reason,
+        detail: 0,
+        protocol: 0,
+        family: 2,
+        hook,
+        reserved: 0,
+    }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The workload's cgroup: where the eBPF programs are attached, and what can be killed as a whole.
+//!
+//! Only the version 2 hierarchy has cgroup eBPF. Where it is mounted is read from `/proc/self/mountinfo`: on a hybrid
+//! host it is at `/sys/fs/cgroup/unified`.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::runs;
+
+/// In front of the run's name: a cgroup of keyward's is told from others by it.
+const PREFIX: &str = "keyward-";
+
+/// How long the kernel may take to bury killed processes before the cgroup counts as stuck.
+const KILL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What went wrong with the cgroup.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// No version 2 hierarchy.
+    #[error(
+        "cgroup v2 is not mounted\n  hint: mount it: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"
+    )]
+    NotMounted,
+    /// A file operation on the hierarchy failed.
+    #[error("cannot {act} the cgroup {path}")]
+    Io {
+        /// What was being done.
+        act: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Killed processes did not go away.
+    #[error("the processes in the cgroup {0} did not end within 5 seconds of being killed")]
+    Stuck(PathBuf),
+}
+
+/// A cgroup that this process made. It is removed by [`Cgroup::remove`], not on drop: removing can fail, and that is
+/// to be reported.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    directory: File,
+}
+
+impl Cgroup {
+    /// Makes the cgroup of one run.
+    pub fn create(hierarchy: &Path, run: &str) -> Result<Self, CgroupError> {
+        let path = path_of(hierarchy, run);
+        fs::create_dir(&path).map_err(|source| io_error("make", &path, source))?;
+        let directory = File::open(&path).map_err(|source| io_error("open", &path, source))?;
+        Ok(Self { path, directory })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Kills what is left in it and removes it.
+    pub fn remove(self) -> Result<(), CgroupError> {
+        drop(self.directory);
+        remove(&self.path)
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// Where the cgroup of a run is.
+pub fn path_of(hierarchy: &Path, run: &str) -> PathBuf {
+    hierarchy.join(format!("{PREFIX}{run}"))
+}
+
+/// The names of the runs that have a cgroup.
+pub fn runs(hierarchy: &Path) -> Vec<String> {
+    runs::names_in(hierarchy, PREFIX)
+}
+
+/// Kills everything in the cgroup at `path` and in those below it, then removes them. Absent is fine.
+pub fn remove(path: &Path) -> Result<(), CgroupError> {
+    let deadline = Instant::now() + KILL_DEADLINE;
+    loop {
+        match remove_tree(path) {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            // Processes are still in it, or were a moment ago.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                kill(path)?;
+                if Instant::now() > deadline {
+                    return Err(CgroupError::Stuck(path.to_owned()));
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(source) => return Err(io_error("remove", path, source)),
+        }
+    }
+    Ok(())
+}
+
+/// The workload may have made cgroups below its own.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    fs::remove_dir(path)
+}
+
+/// Kills everything in the cgroup and waits until it is gone.
+pub fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
+    let deadline = Instant::now() + KILL_DEADLINE;
+    let events = cgroup.path.join("cgroup.events");
+    loop {
+        let state =
+            fs::read_to_string(&events).map_err(|source| io_error("read", &events, source))?;
+        if state.lines().any(|line| line == "populated 0") {
+            return Ok(());
+        }
+        kill(&cgroup.path)?;
+        if Instant::now() > deadline {
+            return Err(CgroupError::Stuck(cgroup.path.clone()));
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// `cgroup.kill` (Linux 5.14) reaches processes that fork while they are being killed.
+fn kill(path: &Path) -> Result<(), CgroupError> {
+    match fs::write(path.join("cgroup.kill"), "1") {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(io_error("kill what is in", path, source)),
+    }
+}
+
+/// The mount point of the version 2 hierarchy.
+pub fn find_hierarchy() -> Result<PathBuf, CgroupError> {
+    let path = Path::new("/proc/self/mountinfo");
+    let mounts = fs::read_to_string(path).map_err(|source| io_error("find", path, source))?;
+    parse_mountinfo(&mounts).ok_or(CgroupError::NotMounted)
+}
+
+/// See proc_pid_mountinfo(5): the mount point is the fifth field, the type the first one after the lone hyphen.
+fn parse_mountinfo(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let (fields, filesystem) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(3);
+        // A bind mount of a part of the hierarchy is not the hierarchy.
+        let root = fields.next()?;
+        let mount_point = fields.next()?;
+        let is_cgroup2 = filesystem.split(' ').next() == Some("cgroup2");
+        (is_cgroup2 && root == "/").then(|| PathBuf::from(unescape(mount_point)))
+    })
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescape(field: &str) -> String {
+    field
+        .replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
+}
+
+fn io_error(act: &'static str, path: &Path, source: io::Error) -> CgroupError {
+    CgroupError::Io {
+        act,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIFIED: &str = "29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate";
+    const HYBRID: &str = "\
+        31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+        32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw";
+
+    #[test]
+    fn finds_the_hierarchy_where_it_is_mounted() {
+        assert_eq!(
+            parse_mountinfo(UNIFIED),
+            Some(PathBuf::from("/sys/fs/cgroup"))
+        );
+        assert_eq!(
+            parse_mountinfo(HYBRID),
+            Some(PathBuf::from("/sys/fs/cgroup/unified"))
+        );
+    }
+
+    #[test]
+    fn a_version_1_host_has_none() {
+        assert_eq!(
+            parse_mountinfo("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu"),
+            None
+        );
+        assert_eq!(parse_mountinfo(""), None);
+        assert_eq!(parse_mountinfo("garbage - cgroup2"), None);
+    }
+
+    #[test]
+    fn a_bind_mount_of_a_part_is_not_the_hierarchy() {
+        let mounts = format!("40 1 0:26 /user.slice /mnt rw - cgroup2 cgroup2 rw\n{UNIFIED}");
+        assert_eq!(
+            parse_mountinfo(&mounts),
+            Some(PathBuf::from("/sys/fs/cgroup"))
+        );
+    }
+
+    #[test]
+    fn a_mount_point_with_a_space_is_unescaped() {
+        let line = "29 23 0:26 / /mnt/my\\040cgroup rw - cgroup2 cgroup2 rw";
+        assert_eq!(parse_mountinfo(line), Some(PathBuf::from("/mnt/my cgroup")));
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The command line, as it is typed. What it comes to is in [`crate::settings`].
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::endpoints;
+
+/// Run a program so that it reaches nothing but the proxy and never holds a real key
+///
+/// keyward puts a command into its own network namespace and cgroup, where eBPF programs and nftables let it reach
+/// one thing: a proxy that holds your API keys. The command gets placeholders; the proxy puts the real key in on the
+/// way to the provider that the key belongs to.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keyward",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Commands,
+}
+
+/// What keyward can do.
+#[derive(Debug, Subcommand)]
+pub enum Commands {
+    /// Run a command behind the firewall
+    #[command(after_long_help = RUN_HELP)]
+    Run(Box<RunArgs>),
+    /// Say for each thing that keyward needs whether this host has it
+    Doctor(DoctorArgs),
+    /// Print the version
+    Version,
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  sudo -E keyward run -- codex exec \"say hi\"
+      OPENAI_API_KEY of your shell stays with the proxy; codex gets a placeholder
+
+  sudo -E keyward run --tty -- claude
+      an interactive program, on a terminal of its own
+
+  sudo -E keyward run --env-all --exclude-env DATABASE_URL --timeout 30m -- make agent
+      your whole environment but for one variable (keys never pass), and at most half an hour
+
+Keys that are taken from keyward's environment:
+  OPENAI_API_KEY      for the gateway's port 10000
+  ANTHROPIC_API_KEY   for the gateway's port 10001
+
+Exit status:
+  the command's own;  128+N if signal N ended it
+  124  --timeout ran out
+  125  keyward failed: before the command started, or because a part of the firewall ended under it
+  126  the command cannot be run       127  the command was not found";
+
+/// `keyward run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Command to run, with its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub command: Vec<OsString>,
+
+    /// User to run the command as: NAME, UID, NAME:GID or UID:GID [default: who called sudo]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Give the command a terminal of its own, for interactive programs
+    #[arg(long, short = 't')]
+    pub tty: bool,
+    /// End the command after this long: 90s, 30m, 2h
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+
+    /// Set a variable, or pass the host's when no value is given
+    #[arg(
+        long,
+        short = 'e',
+        value_name = "NAME[=VALUE]",
+        help_heading = "Environment"
+    )]
+    pub env: Vec<OsString>,
+    /// Pass the host's whole environment; keys are withheld all the same
+    #[arg(long, help_heading = "Environment")]
+    pub env_all: bool,
+    /// Set variables from a file of NAME=VALUE lines
+    #[arg(long, value_name = "FILE", help_heading = "Environment")]
+    pub env_file: Vec<PathBuf>,
+    /// Leave a variable out
+    #[arg(long, value_name = "NAME", help_heading = "Environment")]
+    pub exclude_env: Vec<OsString>,
+
+    /// Where requests for OpenAI go instead of api.openai.com: HOST, HOST:PORT or URL
+    #[arg(
+        long,
+        value_name = "TARGET",
+        env = "OPENAI_API_TARGET",
+        help_heading = "Providers"
+    )]
+    pub openai_api_target: Option<String>,
+    /// Path in front of every request at that target
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "OPENAI_API_BASE_PATH",
+        help_heading = "Providers"
+    )]
+    pub openai_api_base_path: Option<String>,
+    /// Where requests for Anthropic go instead of api.anthropic.com: HOST, HOST:PORT or URL
+    #[arg(
+        long,
+        value_name = "TARGET",
+        env = "ANTHROPIC_API_TARGET",
+        help_heading = "Providers"
+    )]
+    pub anthropic_api_target: Option<String>,
+    /// Path in front of every request at that target
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "ANTHROPIC_API_BASE_PATH",
+        help_heading = "Providers"
+    )]
+    pub anthropic_api_base_path: Option<String>,
+    /// Trust the certificates in this PEM file, too, when connecting to a provider
+    #[arg(long, value_name = "FILE", help_heading = "Providers")]
+    pub upstream_ca: Vec<PathBuf>,
+    /// Dial HOST at ADDRESS instead of asking DNS; its certificate is verified as ever
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]=ADDRESS:PORT",
+        help_heading = "Providers"
+    )]
+    pub resolve: Vec<String>,
+
+    /// IPv4 address of the proxy, as the command sees it
+    #[arg(long, value_name = "ADDRESS", default_value_t = endpoints::DEFAULT_ADDRESS, help_heading = "Firewall")]
+    pub proxy_ip: Ipv4Addr,
+    /// Directory for the logs of the run
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        env = "KEYWARD_LOG_DIR",
+        default_value = "/var/log/keyward",
+        help_heading = "Firewall"
+    )]
+    pub log_dir: PathBuf,
+    /// How much the proxy writes to proxy.jsonl
+    #[arg(long, value_name = "LEVEL", default_value = "warn", value_parser = ["error", "warn", "info", "debug", "trace"], help_heading = "Firewall")]
+    pub log_level: String,
+}
+
+/// `keyward doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Put right what can be: mount bpffs, clear away what killed runs left
+    #[arg(long)]
+    pub fix: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_commands() {
+        let cli = Cli::parse_from(["keyward", "run", "--tty", "--", "sh", "--env", "-c"]);
+        let Commands::Run(run) = cli.command else {
+            unreachable!()
+        };
+        assert_eq!(run.command, ["sh", "--env", "-c"]);
+        assert!(run.env.is_empty() && run.tty);
+    }
+}

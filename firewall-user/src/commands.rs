@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! One file a subcommand.
+
+pub mod doctor;
+pub mod run;
+pub mod version;

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `keyward doctor`: does this host have what keyward needs, and if not, what is to be done?
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use anyhow::Result;
+
+use crate::cli::DoctorArgs;
+use crate::{cgroup, runs};
+
+mod checks;
+
+pub use checks::{Check, Finding};
+
+/// Prints a line for each thing, and returns whether all of them are in order.
+pub fn run(args: &DoctorArgs) -> Result<bool> {
+    if args.fix {
+        fix()?;
+    }
+    let checks = checks::all();
+    let mut text = String::new();
+    for check in &checks {
+        match &check.finding {
+            Finding::Present(detail) => writeln!(text, "ok       {:<14} {detail}", check.name)?,
+            Finding::Missing { found, remedy } => {
+                writeln!(text, "missing  {:<14} {found}", check.name)?;
+                writeln!(text, "         {:<14} hint: {remedy}", "")?;
+            }
+        }
+    }
+    let healthy = checks
+        .iter()
+        .all(|check| matches!(check.finding, Finding::Present(_)));
+    text.push_str(if healthy {
+        "keyward can run here.\n"
+    } else {
+        "keyward cannot run here yet.\n"
+    });
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(healthy)
+}
+
+fn fix() -> Result<()> {
+    let mut talk = io::stderr();
+    runs::ensure_bpffs()?;
+    let sweep = runs::sweep(&cgroup::find_hierarchy()?);
+    for id in &sweep.swept {
+        writeln!(talk, "keyward: cleared away what run {id} left")?;
+    }
+    for failure in &sweep.failures {
+        writeln!(talk, "keyward: could not clear away: {failure}")?;
+    }
+    Ok(())
+}

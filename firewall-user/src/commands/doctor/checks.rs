@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The checks: each asks the kernel, none changes anything outside a namespace of its own.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Result, anyhow};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::sys::utsname::uname;
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::{cgroup, ebpf, endpoints, nft, runs};
+
+/// The oldest kernel that keyward runs on: the first with a long-term series in which everything is there that it
+/// uses (`CLONE_INTO_CGROUP` 5.7, `mount_setattr` 5.12, `cgroup.kill` 5.14, map look-ups without `CAP_BPF` 5.19).
+const OLDEST_KERNEL: (u32, u32) = (6, 1);
+
+/// One thing that keyward needs.
+#[derive(Debug)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// How it is here.
+    pub finding: Finding,
+}
+
+/// How something is on this host.
+#[derive(Debug)]
+pub enum Finding {
+    /// It is there; a detail worth telling.
+    Present(String),
+    /// It is not.
+    Missing {
+        /// What was found in its place.
+        found: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+/// Runs every check.
+pub fn all() -> Vec<Check> {
+    let check = |name, finding| Check { name, finding };
+    vec![
+        check("kernel", kernel()),
+        check("capabilities", privileges()),
+        check("cgroup v2", cgroup_v2()),
+        check("bpffs", bpffs()),
+        check("BTF", btf()),
+        check("eBPF", programs()),
+        check("nf_tables", nf_tables()),
+        check("overlayfs", overlayfs()),
+        check("Landlock", landlock()),
+        check("leftovers", leftovers()),
+    ]
+}
+
+fn from_result(result: Result<String>, remedy: &'static str) -> Finding {
+    match result {
+        Ok(detail) => Finding::Present(detail),
+        Err(error) => Finding::Missing {
+            found: format!("{error:#}").replace('\n', " "),
+            remedy,
+        },
+    }
+}
+
+fn kernel() -> Finding {
+    let release = uname()
+        .map(|it| it.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let (major, minor) = OLDEST_KERNEL;
+    if parse_release(&release).is_some_and(|version| version >= OLDEST_KERNEL) {
+        return Finding::Present(format!("{release} ({major}.{minor} or later is needed)"));
+    }
+    Finding::Missing {
+        found: format!("{release}; {major}.{minor} or later is needed"),
+        remedy: "run a newer kernel",
+    }
+}
+
+fn parse_release(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn privileges() -> Finding {
+    let needed = [
+        ("CAP_SYS_ADMIN", CapabilitySet::SYS_ADMIN),
+        ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
+        ("CAP_SETUID", CapabilitySet::SETUID),
+        ("CAP_SETGID", CapabilitySet::SETGID),
+        ("CAP_SETPCAP", CapabilitySet::SETPCAP),
+        ("CAP_KILL", CapabilitySet::KILL),
+    ];
+    let held = capabilities(None)
+        .map(|sets| sets.effective)
+        .unwrap_or(CapabilitySet::empty());
+    let lacking: Vec<_> = needed
+        .iter()
+        .filter(|(_, it)| !held.contains(*it))
+        .map(|(name, _)| *name)
+        .collect();
+    if lacking.is_empty() {
+        return Finding::Present("root's".to_owned());
+    }
+    Finding::Missing {
+        found: format!("without {}", lacking.join(", ")),
+        remedy: "sudo keyward doctor",
+    }
+}
+
+fn cgroup_v2() -> Finding {
+    let found = cgroup::find_hierarchy().map(|path| format!("mounted at {}", path.display()));
+    from_result(
+        found.map_err(|_it| anyhow!("not mounted")),
+        "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
+    )
+}
+
+fn bpffs() -> Finding {
+    match statfs(Path::new("/sys/fs/bpf")) {
+        Ok(found) if found.filesystem_type() == BPF_FS_MAGIC => {
+            Finding::Present("mounted at /sys/fs/bpf".to_owned())
+        }
+        Ok(_) | Err(_) => Finding::Missing {
+            found: "not mounted at /sys/fs/bpf".to_owned(),
+            remedy: "keyward run mounts it when it needs it; or now: keyward doctor --fix",
+        },
+    }
+}
+
+fn btf() -> Finding {
+    let path = "/sys/kernel/btf/vmlinux";
+    if Path::new(path).exists() {
+        return Finding::Present(path.to_owned());
+    }
+    Finding::Missing {
+        found: format!("no {path}"),
+        remedy: "run a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+    }
+}
+
+fn programs() -> Finding {
+    let loaded = ebpf::load(&endpoints::for_run(endpoints::DEFAULT_ADDRESS));
+    from_result(
+        loaded
+            .map(|_programs| "the programs pass this kernel's verifier".to_owned())
+            .map_err(Into::into),
+        "run as root, on a kernel with CONFIG_CGROUP_BPF=y",
+    )
+}
+
+/// In a network namespace of its own, so that nothing of the host's is touched.
+fn nf_tables() -> Finding {
+    let attempt = thread::spawn(|| -> Result<String> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        nft::apply(&nft::Ruleset::for_workload(&endpoints::for_run(
+            endpoints::DEFAULT_ADDRESS,
+        )))?;
+        Ok("the rules can be applied and read back".to_owned())
+    });
+    let result = attempt
+        .join()
+        .unwrap_or_else(|_panic| Err(anyhow!("the check itself failed")));
+    from_result(
+        result,
+        "run as root; modprobe nf_tables, or a kernel with CONFIG_NF_TABLES_INET=y",
+    )
+}
+
+fn overlayfs() -> Finding {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if known.lines().any(|line| line.ends_with("\toverlay")) {
+        return Finding::Present("known to the kernel".to_owned());
+    }
+    Finding::Missing {
+        found: "not known to the kernel".to_owned(),
+        remedy: "modprobe overlay",
+    }
+}
+
+fn landlock() -> Finding {
+    match landlock_abi() {
+        Some(abi) => Finding::Present(format!("ABI {abi}")),
+        None => Finding::Missing {
+            found: "not enabled".to_owned(),
+            remedy: "boot with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK=y)",
+        },
+    }
+}
+
+fn landlock_abi() -> Option<i64> {
+    crate::sys::landlock::abi()
+}
+
+fn leftovers() -> Finding {
+    let dead = cgroup::find_hierarchy()
+        .map(|hierarchy| runs::dead(&hierarchy))
+        .unwrap_or_default();
+    if dead.is_empty() {
+        return Finding::Present("none".to_owned());
+    }
+    Finding::Missing {
+        found: format!("of killed runs: {}", dead.join(", ")),
+        remedy: "the next run clears them away; or now: keyward doctor --fix",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        assert_eq!(parse_release("6.18.44-generic"), Some((6, 18)));
+        assert_eq!(parse_release("5.10-rc1"), Some((5, 10)));
+        assert_eq!(parse_release("odd"), None);
+        assert!(parse_release("10.0.0") > Some(OLDEST_KERNEL));
+        assert!(parse_release("5.19.1") < Some(OLDEST_KERNEL));
+    }
+}

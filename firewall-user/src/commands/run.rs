@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `keyward run`.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Result, bail};
+use nix::unistd::geteuid;
+
+use crate::cli::RunArgs;
+use crate::settings::{self, HostEnvironment};
+use crate::workload::CoreLimit;
+use crate::{report, run, supervise};
+
+/// Runs the command and returns the exit status.
+pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Result<u8> {
+    if !geteuid().is_root() {
+        bail!(
+            "keyward run needs root, to make namespaces and to attach eBPF programs\n  hint: sudo -E keyward run ..."
+        );
+    }
+    let settings = settings::resolve(args, host)?;
+    let mut talk = io::stderr();
+    for note in settings.environment.notes() {
+        writeln!(talk, "keyward: {note}")?;
+    }
+    let finished = run::run(settings, core_limit)?;
+    if let Err(explanation) = supervise::explain(&finished.outcome) {
+        writeln!(talk, "keyward: {explanation:#}")?;
+    }
+    report::write(&finished, &mut talk)?;
+    Ok(supervise::exit_status(&finished.outcome))
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The proxy's addresses and ports for a run.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use firewall_common::{Endpoints, GATEWAY_PORTS};
+
+/// The address that existing workflows expect. It exists only inside the workload's network namespace, so it does
+/// not matter what else on the host or beyond uses it.
+pub const DEFAULT_ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 30);
+
+/// From the range for private use (RFC 4193); spells "keyward" followed by the same host part as the IPv4 address.
+const V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6579, 0x7761, 0x7264, 0, 0, 0, 0x30);
+
+/// Resolvers know no other port.
+const DNS: u16 = 53;
+
+/// Where the proxy is reached in a run. The doors for egress by host name are closed: a connection to anywhere but
+/// the gateway is refused on the spot.
+pub fn for_run(v4: Ipv4Addr) -> Endpoints {
+    Endpoints {
+        v6: V6.octets(),
+        v4: v4.octets(),
+        gateway_first: *GATEWAY_PORTS.start(),
+        gateway_last: *GATEWAY_PORTS.end(),
+        transparent: 0,
+        explicit: 0,
+        dns: DNS,
+        reserved: 0,
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The workload's environment: what passes from the host's, what never does, and what keyward puts in.
+//!
+//! In order, later wins: the host's variables (a few by default, all with `--env-all`), `--env-file`, `--env`; then
+//! keyward's own. What is withheld is taken out of all of them.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::ffi::OsStrExt as _;
+
+use firewall_common::Endpoints;
+use keyward_proxy::credential::Credentials;
+use keyward_proxy::provider::providers;
+
+use crate::user::Identity;
+
+mod clients;
+mod file;
+mod lists;
+
+pub use file::{EnvFileError, parse as parse_file};
+
+/// Names and values, in the order of the names.
+pub type Variables = BTreeMap<OsString, OsString>;
+
+/// What the user asked to pass.
+#[derive(Debug, Default)]
+pub struct Requested {
+    /// `--env-all`.
+    pub all: bool,
+    /// `--exclude-env`: left out of all but what `--env` and `--env-file` name, keyward's own included.
+    pub exclude: Vec<OsString>,
+    /// From `--env-file` and then `--env`, in that order.
+    pub explicit: Vec<(OsString, OsString)>,
+}
+
+/// An environment that passed the preflight check: the only kind that a workload can be started with.
+#[derive(Debug)]
+pub struct Environment {
+    variables: Variables,
+    notes: Vec<String>,
+}
+
+/// Why the command does not start. Names variables and arguments, never their values.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PreflightError {
+    /// A variable that is to hold a placeholder holds something else.
+    #[error(
+        "{name} would hold something other than the placeholder of {provider}\n  \
+         hint: leave {name} out; keyward sets it, and puts the real key in on the way to {provider}"
+    )]
+    ForeignCredential {
+        /// The variable.
+        name: String,
+        /// Whose credential it is for.
+        provider: &'static str,
+    },
+    /// A real credential under some other name.
+    #[error(
+        "{name} holds the real key of {provider}, which must not reach the command\n  \
+         hint: unset {name}, or leave it out: --exclude-env {name}"
+    )]
+    CredentialInVariable {
+        /// The variable.
+        name: String,
+        /// Whose key it is.
+        provider: &'static str,
+    },
+    /// A real credential on the command line.
+    #[error(
+        "argument {position} of the command holds the real key of {provider}, which must not reach it\n  \
+         hint: leave the key out; the placeholder in the command's environment does"
+    )]
+    CredentialInArgument {
+        /// Counted from 0, the command's name.
+        position: usize,
+        /// Whose key it is.
+        provider: &'static str,
+    },
+}
+
+impl Environment {
+    /// Puts the environment together and checks it. All faults are returned, not the first.
+    pub fn prepare(
+        host: &Variables,
+        requested: &Requested,
+        identity: &Identity,
+        endpoints: &Endpoints,
+        credentials: &Credentials,
+        command: &[OsString],
+    ) -> Result<Self, Vec<PreflightError>> {
+        let mut notes = Vec::new();
+        let mut variables = passed_from(host, requested);
+        variables.extend(of_identity(identity));
+        let own = of_gateway(endpoints, credentials);
+        let excluded = |name: &OsString| requested.exclude.contains(name);
+        variables.extend(
+            own.iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        variables.retain(|name, _| !excluded(name));
+        for (name, value) in &requested.explicit {
+            if is_withheld(name) && !own.contains_key(name) {
+                notes.push(format!(
+                    "{} is never passed to the command; left out",
+                    name.display()
+                ));
+            } else {
+                variables.insert(name.clone(), value.clone());
+            }
+        }
+        let faults = preflight(&variables, credentials, command);
+        if faults.is_empty() {
+            Ok(Self { variables, notes })
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// The variables.
+    pub fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// What was left out although it was asked for, in plain words.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+fn passed_from(host: &Variables, requested: &Requested) -> Variables {
+    let passes =
+        |name: &OsStr| (requested.all || lists::passes_by_default(name)) && !is_withheld(name);
+    host.iter()
+        .filter(|(name, _)| passes(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn is_withheld(name: &OsStr) -> bool {
+    let of_a_provider = || {
+        providers()
+            .iter()
+            .flat_map(|it| it.secret_variables())
+            .any(|secret| name == secret)
+    };
+    lists::is_withheld(name) || of_a_provider()
+}
+
+fn of_identity(identity: &Identity) -> Variables {
+    let mut variables = Variables::new();
+    variables.insert("HOME".into(), identity.home.clone().into());
+    if let Some(name) = &identity.name {
+        variables.insert("USER".into(), name.clone());
+        variables.insert("LOGNAME".into(), name.clone());
+    }
+    if let Some(shell) = &identity.shell {
+        variables.insert("SHELL".into(), shell.clone().into());
+    }
+    variables
+}
+
+/// Placeholders, base URLs, and what keeps clients from going round the gateway.
+fn of_gateway(endpoints: &Endpoints, credentials: &Credentials) -> Variables {
+    let address = Ipv4Addr::from(endpoints.v4);
+    let mut variables = Variables::new();
+    for (provider, _) in credentials.iter() {
+        for (name, value) in provider.workload_environment(IpAddr::V4(address)) {
+            variables.insert(name.into(), value.into());
+        }
+        for (name, value) in clients::switches(provider.name) {
+            variables.insert(name.into(), value.into());
+        }
+    }
+    // A client that finds a proxy variable sends even the gateway's requests to that proxy, unless told not to.
+    let no_proxy = format!("localhost,127.0.0.1,::1,{address}");
+    variables.insert("NO_PROXY".into(), no_proxy.clone().into());
+    variables.insert("no_proxy".into(), no_proxy.into());
+    variables
+}
+
+fn preflight(
+    variables: &Variables,
+    credentials: &Credentials,
+    command: &[OsString],
+) -> Vec<PreflightError> {
+    let mut faults = Vec::new();
+    for (name, value) in variables {
+        let holder = credentials
+            .iter()
+            .map(|(provider, _)| provider)
+            .find(|provider| provider.secret_variables().any(|secret| name == secret));
+        let display = || name.to_string_lossy().into_owned();
+        match (holder, credentials.found_in(value.as_bytes())) {
+            (Some(provider), _) if value != provider.placeholder => {
+                faults.push(PreflightError::ForeignCredential {
+                    name: display(),
+                    provider: provider.name,
+                });
+            }
+            (_, Some(provider)) => {
+                let (name, provider) = (display(), provider.name);
+                faults.push(PreflightError::CredentialInVariable { name, provider });
+            }
+            (_, None) => {}
+        }
+    }
+    for (position, argument) in command.iter().enumerate() {
+        if let Some(provider) = credentials.found_in(argument.as_bytes()) {
+            let provider = provider.name;
+            faults.push(PreflightError::CredentialInArgument { position, provider });
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests;

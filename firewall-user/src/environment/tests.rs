@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+use std::path::PathBuf;
+
+use keyward_proxy::credential::Credential;
+use keyward_proxy::provider::provider;
+use nix::unistd::{Gid, Uid};
+
+use super::*;
+use crate::endpoints;
+
+const REAL: &str = "sk-real-0123456789";
+
+fn credentials() -> Credentials {
+    let mut credentials = Credentials::new();
+    let credential = Credential::new(REAL.as_bytes().to_vec()).unwrap();
+    credentials
+        .insert(provider("openai").unwrap(), credential)
+        .unwrap();
+    credentials
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Variables {
+    pairs
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+fn prepare(
+    host: &[(&str, &str)],
+    requested: &Requested,
+) -> Result<Environment, Vec<PreflightError>> {
+    prepare_command(host, requested, &["true"])
+}
+
+fn prepare_command(
+    host: &[(&str, &str)],
+    requested: &Requested,
+    command: &[&str],
+) -> Result<Environment, Vec<PreflightError>> {
+    let identity = Identity {
+        uid: Uid::from_raw(1000),
+        gid: Gid::from_raw(1000),
+        name: Some("ada".into()),
+        home: PathBuf::from("/home/ada"),
+        shell: None,
+    };
+    let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+    let endpoints = endpoints::for_run(endpoints::DEFAULT_ADDRESS);
+    Environment::prepare(
+        &variables(host),
+        requested,
+        &identity,
+        &endpoints,
+        &credentials(),
+        &command,
+    )
+}
+
+fn explicit(name: &str, value: &str) -> Requested {
+    Requested {
+        explicit: vec![(name.into(), value.into())],
+        ..Requested::default()
+    }
+}
+
+const ALL: Requested = Requested {
+    all: true,
+    exclude: Vec::new(),
+    explicit: Vec::new(),
+};
+
+#[test]
+fn the_real_key_becomes_the_placeholder() {
+    for requested in [Requested::default(), ALL] {
+        let host = [
+            ("OPENAI_API_KEY", REAL),
+            ("PATH", "/bin"),
+            ("SUDO_UID", "1000"),
+            ("HOME", "/root"),
+        ];
+        let environment = prepare(&host, &requested).unwrap();
+        let expected = variables(&[
+            ("CODEX_API_KEY", "sk-placeholder-for-api-proxy"),
+            ("HOME", "/home/ada"),
+            ("LOGNAME", "ada"),
+            ("NO_PROXY", "localhost,127.0.0.1,::1,172.30.0.30"),
+            ("OPENAI_API_KEY", "sk-placeholder-for-api-proxy"),
+            ("OPENAI_BASE_URL", "http://172.30.0.30:10000"),
+            ("OPENCODE_DISABLE_AUTOUPDATE", "1"),
+            ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
+            ("PATH", "/bin"),
+            ("USER", "ada"),
+            ("no_proxy", "localhost,127.0.0.1,::1,172.30.0.30"),
+        ]);
+        assert_eq!(environment.variables(), &expected);
+    }
+}
+
+#[test]
+fn the_real_key_under_another_name_stops_the_run() {
+    let host = [("MY_KEY", REAL), ("HEADER", &format!("Bearer {REAL}"))];
+    let faults = prepare(&host, &ALL).unwrap_err();
+    let fault = |name: &str| PreflightError::CredentialInVariable {
+        name: name.into(),
+        provider: "openai",
+    };
+    assert_eq!(faults, [fault("HEADER"), fault("MY_KEY")]);
+    assert!(!format!("{faults:?}").contains(REAL));
+    // What is not passed does no harm.
+    assert!(prepare(&host, &Requested::default()).is_ok());
+}
+
+#[test]
+fn the_real_key_as_an_argument_stops_the_run() {
+    let faults = prepare_command(&[], &ALL, &["curl", "-H", &format!("x: {REAL}")]).unwrap_err();
+    assert_eq!(
+        faults,
+        [PreflightError::CredentialInArgument {
+            position: 2,
+            provider: "openai"
+        }]
+    );
+}
+
+#[test]
+fn only_the_placeholder_may_be_given_for_a_configured_provider() {
+    assert!(
+        prepare(
+            &[],
+            &explicit("OPENAI_API_KEY", "sk-placeholder-for-api-proxy")
+        )
+        .is_ok()
+    );
+    let faults = prepare(&[], &explicit("OPENAI_API_KEY", "sk-other")).unwrap_err();
+    let name = "OPENAI_API_KEY".to_owned();
+    assert_eq!(
+        faults,
+        [PreflightError::ForeignCredential {
+            name,
+            provider: "openai"
+        }]
+    );
+}
+
+#[test]
+fn what_is_withheld_stays_out_and_is_named() {
+    for name in [
+        "GITHUB_TOKEN",
+        "GH_TOKEN",
+        "GITHUB_PAT",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "SUDO_COMMAND",
+        "GEMINI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "COPILOT_GITHUB_TOKEN",
+        "https_proxy",
+        "SSH_AUTH_SOCK",
+    ] {
+        let environment = prepare(&[(name, "secret")], &ALL).unwrap();
+        assert!(
+            !environment.variables().contains_key(OsStr::new(name)),
+            "{name}"
+        );
+        let environment = prepare(&[], &explicit(name, "secret")).unwrap();
+        assert!(
+            !environment.variables().contains_key(OsStr::new(name)),
+            "{name}"
+        );
+        assert!(
+            environment.notes()[0].contains(name),
+            "{:?}",
+            environment.notes()
+        );
+    }
+}
+
+#[test]
+fn flags_decide_the_rest() {
+    let host = [("FOO", "1"), ("LC_ALL", "C"), ("TERM", "xterm")];
+    let environment = prepare(&host, &Requested::default()).unwrap();
+    assert!(!environment.variables().contains_key(OsStr::new("FOO")));
+    assert_eq!(environment.variables()[OsStr::new("LC_ALL")], "C");
+
+    let exclude = vec!["TERM".into()];
+    let requested = Requested {
+        all: true,
+        exclude,
+        explicit: vec![("FOO".into(), "2".into())],
+    };
+    let environment = prepare(&host, &requested).unwrap();
+    assert_eq!(environment.variables()[OsStr::new("FOO")], "2");
+    assert!(!environment.variables().contains_key(OsStr::new("TERM")));
+
+    let environment = prepare(
+        &host,
+        &explicit("OPENAI_BASE_URL", "http://172.30.0.30:10000/v1"),
+    )
+    .unwrap();
+    assert_eq!(
+        environment.variables()[OsStr::new("OPENAI_BASE_URL")],
+        "http://172.30.0.30:10000/v1"
+    );
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The workload's network namespace and the listeners inside it.
+//!
+//! A socket belongs to the namespace that it was created in, whoever holds it later. So a thread enters a new
+//! namespace, opens the proxy's listeners there and hands them out; the proxy itself stays in the host's namespace.
+//! The new namespace has a loopback device and nothing else: no route leads out of it.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context as _, Result, anyhow};
+use firewall_common::Endpoints;
+use keyward_proxy::control::Role;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
+
+use crate::nft;
+
+mod loopback;
+
+/// The namespace, its listeners, and the proof that its nftables rules are in force.
+#[derive(Debug)]
+pub struct Network {
+    /// Keeps the namespace; the workload enters it by this descriptor.
+    pub namespace: OwnedFd,
+    /// The proxy's listeners, each with the part that it plays.
+    pub listeners: Vec<(Role, OwnedFd)>,
+    /// nftables, read back and compared.
+    pub rules: nft::Enforced,
+}
+
+/// Makes the namespace on a thread of its own: `unshare(2)` of the network moves only the calling thread, and the
+/// supervisor must stay where it is.
+pub fn build(endpoints: Endpoints) -> JoinHandle<Result<Network>> {
+    thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+        loopback::bring_up(&endpoints)
+            .context("cannot bring up the loopback device of the new network namespace")?;
+        let listeners = open_listeners(&endpoints)?;
+        let rules = nft::apply(&nft::Ruleset::for_workload(&endpoints))
+            .context("cannot apply the nftables rules")?;
+        let namespace = open(
+            "/proc/thread-self/ns/net",
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .context("cannot open the new network namespace")?;
+        Ok(Network {
+            namespace,
+            listeners,
+            rules,
+        })
+    })
+}
+
+/// Waits for [`build`].
+pub fn finish(building: JoinHandle<Result<Network>>) -> Result<Network> {
+    building
+        .join()
+        .map_err(|_panic| anyhow!("internal error: the network thread panicked"))?
+}
+
+/// Runs `act` in another network namespace, on a thread that ends with it.
+pub fn inside<T: Send>(namespace: &OwnedFd, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
+                .context("cannot enter the workload's network namespace")?;
+            act()
+        });
+        worker
+            .join()
+            .map_err(|_panic| anyhow!("internal error: a network thread panicked"))?
+    })
+}
+
+fn open_listeners(endpoints: &Endpoints) -> Result<Vec<(Role, OwnedFd)>> {
+    let mut listeners = Vec::new();
+    let v4 = Ipv4Addr::from(endpoints.v4);
+    let v6 = Ipv6Addr::from(endpoints.v6);
+    let addresses = |port: u16| [SocketAddr::from((v4, port)), SocketAddr::from((v6, port))];
+    for provider in keyward_proxy::provider::providers() {
+        for address in addresses(provider.port) {
+            let role = Role::Gateway {
+                provider: provider.name.to_owned(),
+            };
+            listeners.push((role, tcp(address)?));
+        }
+    }
+    for address in addresses(endpoints.dns) {
+        listeners.push((Role::DnsTcp, tcp(address)?));
+        listeners.push((Role::DnsUdp, udp(address)?));
+    }
+    Ok(listeners)
+}
+
+fn tcp(address: SocketAddr) -> Result<OwnedFd> {
+    let listen = || -> io::Result<OwnedFd> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener.into())
+    };
+    listen().with_context(|| {
+        format!("cannot listen on {address} (TCP) in the workload's network namespace")
+    })
+}
+
+fn udp(address: SocketAddr) -> Result<OwnedFd> {
+    let listen = || -> io::Result<OwnedFd> {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    listen().with_context(|| {
+        format!("cannot listen on {address} (UDP) in the workload's network namespace")
+    })
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The loopback device of a new network namespace: up, and with the proxy's addresses on it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use firewall_common::Endpoints;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+/// The loopback device is the first in every network namespace.
+const LOOPBACK_INDEX: u32 = 1;
+
+/// Larger than any acknowledgement: those repeat the request, and ours are under 100 bytes.
+const RECEIVE_BUFFER: usize = 4096;
+
+/// Brings the loopback device of the calling thread's network namespace up and adds the proxy's addresses.
+/// 127.0.0.1 and ::1 come with the device.
+pub(super) fn bring_up(endpoints: &Endpoints) -> io::Result<()> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    request(&socket, RouteNetlinkMessage::SetLink(link_up()), 0)?;
+    for address in [
+        IpAddr::V4(Ipv4Addr::from(endpoints.v4)),
+        IpAddr::V6(Ipv6Addr::from(endpoints.v6)),
+    ] {
+        let message = RouteNetlinkMessage::NewAddress(host_address(address));
+        request(&socket, message, NLM_F_CREATE | NLM_F_EXCL)?;
+    }
+    Ok(())
+}
+
+fn link_up() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = LOOPBACK_INDEX;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
+fn host_address(address: IpAddr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = LOOPBACK_INDEX;
+    (message.header.family, message.header.prefix_len) = match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    // Without this an IPv6 address may be tentative, and not be listened on, for a second.
+    message.header.flags = AddressHeaderFlags::Nodad;
+    message.attributes = vec![
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
+    ];
+    message
+}
+
+fn request(socket: &Socket, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    let mut packet = NetlinkMessage::from(message);
+    packet.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    packet.finalize();
+    let mut bytes = vec![0; packet.buffer_len()];
+    packet.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+
+    let mut answer = vec![0; RECEIVE_BUFFER];
+    // netlink-sys fills the buffer through `BufMut`, which for a slice is what it has left.
+    let length = socket.recv(&mut answer.as_mut_slice(), 0)?;
+    let answer = answer.get(..length).unwrap_or_default();
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
+        .map_err(|error| io::Error::other(format!("unreadable answer of the kernel: {error}")))?;
+    match answer.payload {
+        // No code means that it was an acknowledgement.
+        NetlinkPayload::Error(error) if error.code.is_none() => Ok(()),
+        NetlinkPayload::Error(error) => Err(error.to_io()),
+        _ => Err(io::Error::other(
+            "unexpected answer of the kernel to a change of the loopback device",
+        )),
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The last check before the command starts: every port of the gateway answers, from where the command will be.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use firewall_common::Endpoints;
+
+use crate::network;
+
+/// Long beyond what a healthy proxy takes (well under a millisecond), short for a person who waits.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Asks each port for its health. A provider without a credential says that it is not configured: that, too, is the
+/// gateway answering.
+pub fn gateway_answers(namespace: &OwnedFd, endpoints: &Endpoints) -> Result<()> {
+    network::inside(namespace, || {
+        for port in endpoints.gateway_first..=endpoints.gateway_last {
+            let address = SocketAddr::from((Ipv4Addr::from(endpoints.v4), port));
+            check(address).with_context(|| format!("the gateway does not answer on {address}"))?;
+        }
+        Ok(())
+    })
+}
+
+fn check(address: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    let request = format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let status = answer.get(9..12).unwrap_or_default();
+    ensure!(
+        answer.starts_with(b"HTTP/1.1 ") && matches!(status, b"200" | b"503"),
+        "it said something other than its health"
+    );
+    Ok(())
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `keyward-proxy` as a child: its own user, no privileges, nothing in its arguments or environment.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context as _, Result, anyhow};
+use keyward_proxy::control::{self, ControlError, Role};
+use keyward_proxy::credential::Credentials;
+use keyward_proxy::settings::RawSettings;
+use nix::unistd::{Uid, User};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+/// The range from which systemd takes the users of services that have none of their own (`DynamicUser=`): outside
+/// what people and packages get.
+const UIDS: std::ops::RangeInclusive<u32> = 61184..=65519;
+
+/// Where the certificates of the host are, if its administrator says so; nothing else of the environment is passed.
+const PASSED: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// The running proxy. It ends when this is dropped: its control socket closes.
+#[derive(Debug)]
+pub struct ProxyProcess {
+    child: Child,
+    pidfd: OwnedFd,
+    control: UnixStream,
+}
+
+impl ProxyProcess {
+    /// Starts the process. It waits for its settings; see [`Self::configure`].
+    pub fn spawn(run: &str, diagnostics: &File) -> Result<Self> {
+        let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
+        let program = open_program()?;
+        let uid = choose_uid(run)?;
+        // By descriptor: the proxy's user may have no way through the directories that lead to the file.
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+        command
+            .arg0("keyward-proxy")
+            .arg("--supervised")
+            .env_clear()
+            .envs(
+                PASSED
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
+            .current_dir("/")
+            // The standard library clears the supplementary groups when it changes the user.
+            .uid(uid)
+            .gid(uid)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(
+                diagnostics
+                    .try_clone()
+                    .context("cannot duplicate the proxy's log")?,
+            );
+        let child = command.spawn().context("cannot start keyward-proxy")?;
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or_else(|| anyhow!("internal error: a process without a pid"))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("cannot watch keyward-proxy")?;
+        Ok(Self {
+            child,
+            pidfd,
+            control: ours,
+        })
+    }
+
+    /// Hands it its settings, descriptors and credentials, and waits until it serves.
+    pub fn configure(
+        &mut self,
+        settings: &RawSettings,
+        descriptors: &[(Role, BorrowedFd<'_>)],
+        credentials: &Credentials,
+    ) -> Result<()> {
+        match control::start(&self.control, settings, descriptors, credentials) {
+            Ok(()) => Ok(()),
+            Err(ControlError::Closed) => {
+                let status = self.child.wait().context("cannot wait for keyward-proxy")?;
+                Err(anyhow!(
+                    "keyward-proxy ended before it was ready: {}",
+                    describe(status)
+                ))
+            }
+            Err(error) => Err(error).context("cannot start keyward-proxy"),
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<String> {
+        self.child.try_wait().ok().flatten().map(describe)
+    }
+
+    /// Ends it and waits for it.
+    pub fn stop(mut self) -> io::Result<()> {
+        // Closing the control socket would do; a kill is sure, and there is nothing left to serve.
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl AsFd for ProxyProcess {
+    /// Readable when the process has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// The proxy lies beside keyward: they are one build and speak one version of the control protocol.
+fn open_program() -> Result<File> {
+    let own = std::env::current_exe().context("cannot tell where keyward itself is")?;
+    let path = own.with_file_name("keyward-proxy");
+    File::open(&path).with_context(|| {
+        format!(
+            "cannot open {}\n  hint: keyward-proxy belongs beside keyward",
+            path.display()
+        )
+    })
+}
+
+/// A user that nobody is: derived from the run, so that the proxies of two runs are apart from each other.
+fn choose_uid(run: &str) -> Result<u32> {
+    let size = UIDS.end() - UIDS.start() + 1;
+    let seed = u64::from_str_radix(run, 16).context("internal error: a run without a number")?;
+    let first = u32::try_from(seed % u64::from(size))?;
+    for offset in 0..size {
+        let uid = UIDS.start() + (first + offset) % size;
+        if User::from_uid(Uid::from_raw(uid))
+            .context("cannot look up users")?
+            .is_none()
+        {
+            return Ok(uid);
+        }
+    }
+    Err(anyhow!(
+        "every user id from {} to {} is taken on this host",
+        UIDS.start(),
+        UIDS.end()
+    ))
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "unknown status".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_nobodys_and_differ_between_runs() {
+        let one = choose_uid("000000000001").unwrap();
+        let other = choose_uid("000000000002").unwrap();
+        assert!(UIDS.contains(&one) && UIDS.contains(&other) && one != other);
+        assert!(choose_uid("not a run").is_err());
+    }
+}

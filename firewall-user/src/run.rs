@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `keyward run`: the privilege timeline.
+//!
+//! Top to bottom, each step says why it stands where it does. Anything that fails stops the run before the command
+//! exists; whatever was made by then is torn down in the reverse order, as it is at the end of every run.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use keyward_proxy::control::Role;
+
+use crate::audit::Audit;
+use crate::cgroup::{self, Cgroup};
+use crate::logs::{self, Logs};
+use crate::proxy_process::ProxyProcess;
+use crate::runs::{self, Run};
+use crate::sandbox::{files, seccomp};
+use crate::settings::RunSettings;
+use crate::stdio;
+use crate::supervise::{Outcome, Signals, Watch, watch};
+use crate::timings::Timings;
+use crate::workload::{self, CoreLimit, Enforced, Plan};
+use crate::{ebpf, network, nft, preflight};
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Finished {
+    /// How the command ended.
+    pub outcome: Outcome,
+    /// What was denied.
+    pub audit: Audit,
+    /// Denials that came faster than they could be written down. They are in no log.
+    pub lost: u64,
+    /// Packets that only nftables stopped.
+    pub packets_stopped: u64,
+    /// Where the logs are.
+    pub log_directory: std::path::PathBuf,
+    /// What could not be torn down.
+    pub leftovers: Vec<anyhow::Error>,
+}
+
+/// Carries a run out.
+pub fn run(settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
+    let mut timings = Timings::default();
+    // Before any thread, which would inherit what is not blocked; and before anything that must be torn down.
+    let signals = Signals::block()?;
+    // Pure, so it comes before anything is made: most mistakes show up here.
+    let files = files::for_run(
+        Path::new("/etc"),
+        &settings.endpoints,
+        &settings.credentials,
+    )?;
+    let filter = seccomp::compile()?;
+    let hierarchy = cgroup::find_hierarchy()?;
+    runs::ensure_bpffs()?;
+    // Before this run makes anything, so that it finds what is not its own.
+    for failure in runs::sweep(&hierarchy).failures {
+        tracing::warn!("cannot clear away what a killed run left: {failure}");
+    }
+    // The lock comes before everything that it guards.
+    let run = Run::claim()?;
+    timings.lap("prepare");
+    let result = guarded(
+        settings,
+        core_limit,
+        &run,
+        &hierarchy,
+        &signals,
+        files,
+        filter,
+        &mut timings,
+    );
+    let (mut finished, log_dir, timings_file) = match result {
+        Ok(parts) => parts,
+        Err(error) => {
+            // The run never came to its own end: what it made is found as another run's leftovers would be.
+            drop(run);
+            runs::sweep(&hierarchy);
+            return Err(error);
+        }
+    };
+    collect(&mut finished.leftovers, run.release());
+    collect(&mut finished.leftovers, logs::prune(&log_dir));
+    timings.lap("teardown");
+    if let Some(file) = timings_file {
+        collect(&mut finished.leftovers, timings.append_to(&file));
+    }
+    Ok(finished)
+}
+
+type Parts = (Finished, std::path::PathBuf, Option<std::path::PathBuf>);
+
+/// Everything between claiming the run's name and giving it back.
+fn guarded(
+    settings: RunSettings,
+    core_limit: CoreLimit,
+    run: &Run,
+    hierarchy: &Path,
+    signals: &Signals,
+    files: Vec<files::PrivateFile>,
+    filter: seccompiler::BpfProgram,
+    timings: &mut Timings,
+) -> Result<Parts> {
+    let logs = Logs::create(&settings.log_dir, run.id())?;
+    // The proxy's process takes a while to come up and needs nothing yet, so it is started first. Forked while there
+    // is one thread; what it is to know it learns later, over its socket.
+    let mut proxy = ProxyProcess::spawn(run.id(), &logs.proxy)?;
+    timings.lap("spawn_proxy");
+    // On a thread of its own, beside the next steps: it shares nothing with them.
+    let building = network::build(settings.endpoints);
+    // Programs are attached to the cgroup before anything is in it.
+    let cgroup = Cgroup::create(hierarchy, run.id())?;
+    let programs = ebpf::load(&settings.endpoints)
+        .and_then(|loaded| loaded.attach(cgroup.as_fd(), &run.pins()));
+    timings.lap("ebpf");
+    // Joined even when the programs failed: no thread of ours may outlive this function.
+    let network = network::finish(building);
+    let (mut programs, network) = (programs?, network?);
+    timings.lap("network");
+    start_proxy(&mut proxy, &settings, run, &network, &programs, &logs)?;
+    timings.lap("proxy");
+    // The last question before the command: is the way that it is given there?
+    preflight::gateway_answers(&network.namespace, &settings.endpoints)?;
+    timings.lap("preflight");
+    // From here on the supervisor needs the credentials no more, and what it clones next must not hold them.
+    drop(settings.credentials);
+    let (command_stdio, mut attended) = stdio::prepare(settings.tty, &settings.identity)?;
+    let plan = Plan {
+        command: settings.command,
+        environment: settings.environment,
+        identity: settings.identity,
+        directory: settings.directory,
+        files,
+        seccomp: filter,
+        stdio: command_stdio,
+        core_limit,
+    };
+    let enforced = Enforced {
+        cgroup: &cgroup,
+        programs: &programs,
+        namespace: &network.namespace,
+        rules: &network.rules,
+    };
+    // Cloned while there is one thread, and only with the proof that both layers are in force.
+    let workload = workload::spawn(plan, enforced)?;
+    timings.lap("spawn_workload");
+    // After the clone: it starts threads.
+    let copying = attended.begin();
+    let mut audit = Audit::new(run.id(), logs.audit.try_clone()?)?;
+    let watching = Watch {
+        signals,
+        attended: &mut attended,
+        workload: &workload,
+        proxy: &mut proxy,
+        events: programs.events(),
+        audit: &mut audit,
+    };
+    let outcome = watch(watching, settings.timeout);
+    timings.lap("command");
+
+    // Teardown goes through to the end, whatever fails. First the processes: as long as one of them lives, what
+    // confines it stays.
+    let mut leftovers = Vec::new();
+    drop(workload);
+    collect(&mut leftovers, cgroup::kill_all(&cgroup));
+    copying.finish();
+    attended.restore();
+    // What was denied in the command's last moments.
+    programs.events().drain(|event| audit.record(event));
+    let packets_stopped = network::inside(&network.namespace, || Ok(nft::denied_packets()?));
+    let packets_stopped = collect(&mut leftovers, packets_stopped).unwrap_or_default();
+    collect(
+        &mut leftovers,
+        proxy.stop().context("cannot stop keyward-proxy"),
+    );
+    drop(network);
+    let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
+    collect(&mut leftovers, programs.detach());
+    collect(&mut leftovers, cgroup.remove());
+    let finished = Finished {
+        outcome: outcome?,
+        audit,
+        lost,
+        packets_stopped,
+        log_directory: logs.directory().to_owned(),
+        leftovers,
+    };
+    Ok((finished, settings.log_dir, settings.timings))
+}
+
+fn start_proxy(
+    proxy: &mut ProxyProcess,
+    settings: &RunSettings,
+    run: &Run,
+    network: &network::Network,
+    programs: &ebpf::Attached,
+    logs: &Logs,
+) -> Result<()> {
+    let mut descriptors: Vec<_> = network
+        .listeners
+        .iter()
+        .map(|(role, listener)| (role.clone(), listener.as_fd()))
+        .collect();
+    descriptors.push((Role::RequestLog, logs.requests.as_fd()));
+    descriptors.push((Role::DiagnosticLog, logs.proxy.as_fd()));
+    descriptors.push((Role::FlowMap, programs.flows_fd()));
+    let mut told = settings.proxy.clone();
+    told.run = Some(run.id().to_owned());
+    proxy.configure(&told, &descriptors, &settings.credentials)
+}
+
+fn collect<T, E: Into<anyhow::Error>>(
+    leftovers: &mut Vec<anyhow::Error>,
+    result: Result<T, E>,
+) -> Option<T> {
+    result.map_err(|error| leftovers.push(error.into())).ok()
+}

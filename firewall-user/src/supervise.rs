@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! From the start of the command to its end: signals, terminal, time, denials, and the health of the proxy.
+
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+use crate::audit::Audit;
+use crate::ebpf;
+use crate::proxy_process::ProxyProcess;
+use crate::stdio::Attended;
+use crate::workload::{Failure, Report, Request, Workload};
+
+/// How long a command may take to end after `--timeout` asked it to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What is passed on to the command. Ctrl-C and the like reach it from the terminal directly.
+const PASSED_ON: [Signal; 8] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGTSTP,
+    Signal::SIGALRM,
+];
+
+/// How the command's run came to its end.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It ended with a status.
+    Exited(i32),
+    /// A signal ended it.
+    Signaled(i32),
+    /// `--timeout` ran out.
+    TimedOut,
+    /// It did not start.
+    NotStarted(Failure),
+    /// A part of the firewall ended under it, and it was ended for that.
+    Abandoned(String),
+}
+
+/// Signals as something to wait for. They are blocked from here on, so that none ends keyward between setting up and
+/// tearing down; one that comes during the set-up is passed on to the command as soon as there is one.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks them. Call it before any thread is started: threads inherit what is blocked.
+    pub fn block() -> Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in PASSED_ON {
+            set.add(signal);
+        }
+        set.add(Signal::SIGWINCH);
+        // Who gives up the terminal's foreground and takes it back is in the background meanwhile.
+        set.add(Signal::SIGTTOU);
+        set.thread_block().context("cannot block the signals")?;
+        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map(Self)
+            .context("cannot read signals")
+    }
+}
+
+/// What the loop attends to.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    /// See [`Signals`].
+    pub signals: &'a Signals,
+    /// Terminal and relays.
+    pub attended: &'a mut Attended,
+    /// The workload's init.
+    pub workload: &'a Workload,
+    /// Ends the run when it ends.
+    pub proxy: &'a mut ProxyProcess,
+    /// Denials.
+    pub events: &'a mut ebpf::Events,
+    /// Where they are written.
+    pub audit: &'a mut Audit,
+}
+
+/// Waits for the command.
+pub fn watch(mut watch: Watch<'_>, timeout: Option<Duration>) -> Result<Outcome> {
+    let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let mut timed_out = false;
+    loop {
+        let ready = watch.wait(deadline)?;
+        if ready.events {
+            watch.drain_events();
+        }
+        if ready.signals {
+            watch.pass_signals_on()?;
+        }
+        if ready.workload
+            && let Some(outcome) = watch.hear()?
+        {
+            watch.drain_events();
+            return Ok(if timed_out {
+                Outcome::TimedOut
+            } else {
+                outcome
+            });
+        }
+        if ready.proxy
+            && let Some(how) = watch.proxy.ended()
+        {
+            // The way out is gone for the command in any case; that it goes on in vain helps nobody.
+            return Ok(Outcome::Abandoned(format!(
+                "keyward-proxy ended ({how}); the command was stopped"
+            )));
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if timed_out {
+                return Ok(Outcome::TimedOut);
+            }
+            timed_out = true;
+            deadline = Some(Instant::now() + GRACE);
+            watch.ask(Request::Signal(Signal::SIGTERM as i32));
+            // One that is stopped would not hear of it.
+            watch.ask(Request::Signal(Signal::SIGCONT as i32));
+        }
+    }
+}
+
+struct Ready {
+    events: bool,
+    signals: bool,
+    workload: bool,
+    proxy: bool,
+}
+
+impl Watch<'_> {
+    fn wait(&self, deadline: Option<Instant>) -> Result<Ready> {
+        let descriptors = [
+            self.events.as_fd(),
+            self.signals.0.as_fd(),
+            self.workload.socket.as_fd(),
+            self.proxy.as_fd(),
+        ];
+        let mut polled = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+        match poll(&mut polled, timeout_until(deadline)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("cannot wait"),
+        }
+        let [events, signals, workload, proxy] = polled.map(|it| it.any().unwrap_or(true));
+        Ok(Ready {
+            events,
+            signals,
+            workload,
+            proxy,
+        })
+    }
+
+    fn drain_events(&mut self) {
+        let audit = &mut *self.audit;
+        self.events.drain(|event| audit.record(event));
+    }
+
+    fn pass_signals_on(&mut self) -> Result<()> {
+        while let Some(received) = self
+            .signals
+            .0
+            .read_signal()
+            .context("cannot read a signal")?
+        {
+            let number = i32::try_from(received.ssi_signo)?;
+            match Signal::try_from(number) {
+                Ok(Signal::SIGWINCH) => self.attended.copy_window_size(),
+                Ok(Signal::SIGTTOU) | Err(_) => {}
+                Ok(_) => self.ask(Request::Signal(number)),
+            }
+        }
+        Ok(())
+    }
+
+    /// If init is gone, the loop hears of that by itself.
+    fn ask(&self, request: Request) {
+        drop(self.workload.socket.send(&request));
+    }
+
+    fn hear(&mut self) -> Result<Option<Outcome>> {
+        Ok(match self.workload.socket.receive()? {
+            Some(Report::Started) => None,
+            Some(Report::Stopped(_)) => {
+                self.stop_too()?;
+                None
+            }
+            Some(Report::Exited(status)) => Some(Outcome::Exited(status)),
+            Some(Report::Signaled(signal)) => Some(Outcome::Signaled(signal)),
+            Some(Report::Failed(failure)) => Some(Outcome::NotStarted(failure)),
+            // Killed from outside: init itself ends only after it has reported.
+            None => Some(Outcome::Signaled(Signal::SIGKILL as i32)),
+        })
+    }
+
+    /// Job control: the user's shell sees keyward stopped, and wakes keyward to go on.
+    fn stop_too(&mut self) -> Result<()> {
+        self.attended.step_back();
+        kill(Pid::this(), Signal::SIGSTOP).context("cannot stop")?;
+        // Here somebody has sent SIGCONT.
+        self.ask(Request::Continue {
+            foreground: self.attended.is_in_foreground(),
+        });
+        Ok(())
+    }
+}
+
+fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else {
+        return PollTimeout::NONE;
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    // Rounded up, or the loop would spin through the last millisecond.
+    PollTimeout::try_from(left.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX)
+}
+
+/// The status that keyward exits with.
+pub fn exit_status(outcome: &Outcome) -> u8 {
+    let status = match outcome {
+        Outcome::Exited(status) => *status,
+        Outcome::Signaled(signal) => 128 + signal,
+        Outcome::TimedOut => 124,
+        Outcome::NotStarted(Failure::Setup(_)) | Outcome::Abandoned(_) => 125,
+        Outcome::NotStarted(Failure::CannotRun(_)) => 126,
+        Outcome::NotStarted(Failure::NotFound(_)) => 127,
+    };
+    u8::try_from(status).unwrap_or(u8::MAX)
+}
+
+/// What to say about an outcome that the command itself could not tell of.
+pub fn explain(outcome: &Outcome) -> Result<()> {
+    match outcome {
+        Outcome::Exited(_) | Outcome::Signaled(_) => Ok(()),
+        Outcome::TimedOut => Err(anyhow!("the command was stopped: --timeout ran out")),
+        Outcome::NotStarted(Failure::Setup(text)) => {
+            Err(anyhow!("cannot set up the sandbox: {text}"))
+        }
+        Outcome::NotStarted(Failure::CannotRun(text) | Failure::NotFound(text))
+        | Outcome::Abandoned(text) => Err(anyhow!("{text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_the_documented_ones() {
+        let text = String::new;
+        for (outcome, status) in [
+            (Outcome::Exited(0), 0),
+            (Outcome::Exited(7), 7),
+            (Outcome::Exited(255), 255),
+            (Outcome::Signaled(9), 137),
+            (Outcome::Signaled(15), 143),
+            (Outcome::TimedOut, 124),
+            (Outcome::Abandoned(text()), 125),
+            (Outcome::NotStarted(Failure::Setup(text())), 125),
+            (Outcome::NotStarted(Failure::CannotRun(text())), 126),
+            (Outcome::NotStarted(Failure::NotFound(text())), 127),
+        ] {
+            assert_eq!(exit_status(&outcome), status, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_waited_for_and_not_spun_for() {
+        assert_eq!(timeout_until(None), PollTimeout::NONE);
+        let passed = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        assert_eq!(timeout_until(Some(passed)), PollTimeout::from(1u8));
+    }
+}

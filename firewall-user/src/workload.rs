@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! From the clone to the exec: the side of the child.
+//!
+//! The first process of the pid namespace stays as its init: it reaps, passes signals on and reports. When it ends,
+//! the kernel kills whatever else is left in the namespace, so nothing that the command put into the background
+//! outlives it.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::process;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use seccompiler::BpfProgram;
+
+use crate::environment::Environment;
+use crate::sandbox::files::PrivateFile;
+use crate::sandbox::{mounts, privileges, seccomp};
+use crate::sys::clone::{Clone, clone_into_cgroup};
+use crate::user::Identity;
+use crate::{cgroup, ebpf, nft};
+
+mod command;
+mod init;
+mod message;
+
+pub use message::{Failure, Report, Request, Socket};
+
+/// Namespaces that a workload has of its own. That of the network was made before; see [`crate::network`].
+const NAMESPACES: [CloneFlags; 4] = [
+    CloneFlags::CLONE_NEWPID,
+    CloneFlags::CLONE_NEWNS,
+    CloneFlags::CLONE_NEWIPC,
+    CloneFlags::CLONE_NEWUTS,
+];
+
+/// Everything that the child needs, computed before it exists.
+#[derive(Debug)]
+pub struct Plan {
+    /// Program and arguments.
+    pub command: Vec<OsString>,
+    /// Checked.
+    pub environment: Environment,
+    /// The user to become.
+    pub identity: Identity,
+    /// Where the command starts.
+    pub directory: PathBuf,
+    /// Files to lay over `/etc`.
+    pub files: Vec<PrivateFile>,
+    /// The compiled filter.
+    pub seccomp: BpfProgram,
+    /// What standard input, output and error become.
+    pub stdio: Stdio,
+    /// keyward itself leaves no core dumps; the command may, if it might before.
+    pub core_limit: CoreLimit,
+}
+
+/// The limit on the size of core dumps (`RLIMIT_CORE`), in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreLimit {
+    /// What is in force.
+    pub soft: u64,
+    /// What it may be raised to.
+    pub hard: u64,
+}
+
+/// The command's standard input, output and error.
+#[derive(Debug)]
+pub enum Stdio {
+    /// As keyward's own, but for those that are replaced (a socket of the outside is never passed on).
+    Inherit {
+        /// One entry for each of the three.
+        replaced: [Option<OwnedFd>; 3],
+        /// Whether the command gets the foreground of keyward's terminal.
+        foreground: bool,
+    },
+    /// A new pseudo-terminal, as the controlling terminal of a new session.
+    Terminal(OwnedFd),
+}
+
+/// Proof that a workload may start: the eBPF programs are attached to its cgroup and read back, and the nftables
+/// rules of its network namespace were read back and compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Enforced<'a> {
+    /// The cgroup that the programs are attached to.
+    pub cgroup: &'a cgroup::Cgroup,
+    /// The programs.
+    pub programs: &'a ebpf::Attached,
+    /// The network namespace that the rules are in.
+    pub namespace: &'a OwnedFd,
+    /// The rules.
+    pub rules: &'a nft::Enforced,
+}
+
+/// A started init, seen from the supervisor.
+#[derive(Debug)]
+pub struct Workload {
+    /// Readable when init has ended.
+    pub pidfd: OwnedFd,
+    /// What init reports and is asked.
+    pub socket: Socket,
+}
+
+/// Starts init, which starts the command.
+///
+/// Returns in the supervisor only; the child never returns from here.
+pub fn spawn(plan: Plan, enforced: Enforced<'_>) -> Result<Workload> {
+    let (ours, theirs) = Socket::pair().context("cannot make a socket pair")?;
+    let flags = NAMESPACES.iter().fold(0, |all, flag| all | flag.bits());
+    match clone_into_cgroup(enforced.cgroup.as_fd(), flags)
+        .context("cannot make the workload's process")?
+    {
+        Clone::Parent { pid: _, pidfd } => Ok(Workload {
+            pidfd,
+            socket: ours,
+        }),
+        Clone::Child => {
+            drop(ours);
+            let code = match become_init(&plan, enforced.namespace, &theirs) {
+                Ok(()) => init::run(plan, &theirs),
+                Err(error) => {
+                    report_failure(&theirs, &format!("{error:#}"));
+                    Failure::NOT_STARTED
+                }
+            };
+            process::exit(code)
+        }
+    }
+}
+
+/// The child's part of the privilege timeline. Each step says why it stands where it does.
+fn become_init(plan: &Plan, namespace: &OwnedFd, socket: &Socket) -> Result<()> {
+    // Root's to do, so it comes before root is given up.
+    setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
+        .context("cannot enter the network namespace")?;
+    mounts::enter(&plan.files, plan.identity.uid, plan.identity.gid)?;
+    // Signals wait until init reads them; a default action would end it, and the command with it.
+    SigSet::all()
+        .thread_set_mask()
+        .context("cannot block the signals")?;
+    privileges::drop_to(plan.identity.uid, plan.identity.gid)?;
+    // After the change of user, which clears it. If the supervisor is gone by now nobody would ever send the signal.
+    prctl::set_pdeathsig(Signal::SIGKILL).context("cannot ask to die with the supervisor")?;
+    ensure!(!socket.is_closed(), "the supervisor is gone");
+    // The user's other processes in this namespace, the command itself among them, may not look into init.
+    prctl::set_dumpable(false).context("cannot make init undumpable")?;
+    // Last: from here on the filter judges init, too.
+    seccomp::apply(&plan.seccomp)
+}
+
+fn report_failure(socket: &Socket, text: &impl Display) {
+    // If the supervisor cannot be told, it sees init end without a report, which it takes for a failure.
+    drop(socket.send(&Report::Failed(Failure::Setup(text.to_string()))));
+}

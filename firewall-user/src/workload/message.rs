@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What init and the supervisor tell each other: one JSON value a packet.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Larger than any message: the longest carries one error text.
+const MAX_MESSAGE: usize = 16 * 1024;
+
+/// From init.
+#[derive(Debug, Deserialize, Serialize)]
+pub enum Report {
+    /// The command was started.
+    Started,
+    /// The command was not started.
+    Failed(Failure),
+    /// The command's process was stopped (Ctrl-Z), by this signal.
+    Stopped(i32),
+    /// The command ended with this status.
+    Exited(i32),
+    /// The command was ended by this signal.
+    Signaled(i32),
+}
+
+/// Why the command was not started.
+#[derive(Debug, Deserialize, Serialize)]
+pub enum Failure {
+    /// The sandbox could not be set up.
+    Setup(String),
+    /// The shell's 126: it is there but cannot be run.
+    CannotRun(String),
+    /// The shell's 127.
+    NotFound(String),
+}
+
+/// To init.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub enum Request {
+    /// Pass this signal to the command's process group.
+    Signal(i32),
+    /// Go on after a stop.
+    Continue {
+        /// Whether the command gets the terminal's foreground back.
+        foreground: bool,
+    },
+}
+
+impl Failure {
+    /// What init itself exits with; the supervisor goes by the report.
+    pub const NOT_STARTED: i32 = 125;
+}
+
+/// One end of the conversation: packets, in order, and an end that is noticed.
+#[derive(Debug)]
+pub struct Socket(OwnedFd);
+
+impl Socket {
+    pub(super) fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        Ok((Self(one), Self(other)))
+    }
+
+    /// Sends one message. Fails when the other side is gone.
+    pub fn send(&self, message: &impl Serialize) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(message)?;
+        bytes.truncate(MAX_MESSAGE);
+        send(self.0.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Receives one message, waiting for it. `None` when the other side is gone.
+    pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let length = match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Ok(0) | Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+            Ok(length) => length,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(serde_json::from_slice(&buffer[..length])?))
+    }
+
+    /// Whether the other side is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        let mut descriptors = [PollFd::new(self.as_fd(), PollFlags::empty())];
+        match poll(&mut descriptors, PollTimeout::ZERO) {
+            Ok(_) => descriptors[0]
+                .revents()
+                .is_none_or(|found| found.contains(PollFlags::POLLHUP)),
+            // In doubt nobody guards us.
+            Err(_) => true,
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
