@@ -9,6 +9,7 @@ use rustables::{
 
 use super::TABLE;
 use super::error::NftError;
+use super::found;
 use super::ruleset::{Chain, Hook, Ruleset};
 
 /// The priority that nft calls `filter`.
@@ -16,13 +17,16 @@ pub(super) const PRIORITY: i32 = 0;
 
 /// Makes keyward's table hold `ruleset` and nothing else.
 ///
-/// Add, delete, add: the deletion would fail if there were no table, and the first addition changes nothing if there
-/// is one.
+/// A table that is there is deleted in the same transaction. One that is not there is not, as the deletion is what
+/// takes time: the kernel lets nobody close the netlink socket before all processors have forgotten the old rules,
+/// about 10 ms. Should a table appear between the look and the transaction, its rules would stay, and the comparison
+/// that follows would fail.
 pub(super) fn replace(ruleset: &Ruleset) -> Result<(), NftError> {
     let table = table();
     let mut batch = Batch::new();
-    batch.add(&table, MsgType::Add);
-    batch.add(&table, MsgType::Del);
+    if found::table()?.is_some() {
+        batch.add(&table, MsgType::Del);
+    }
     batch.add(&table, MsgType::Add);
     for chain in ruleset.chains() {
         let netlink = netlink_chain(chain, &table);
@@ -43,10 +47,11 @@ pub(super) fn replace(ruleset: &Ruleset) -> Result<(), NftError> {
 
 /// Removes keyward's table, if there is one.
 pub(super) fn remove() -> Result<(), NftError> {
-    let table = table();
+    if found::table()?.is_none() {
+        return Ok(());
+    }
     let mut batch = Batch::new();
-    batch.add(&table, MsgType::Add);
-    batch.add(&table, MsgType::Del);
+    batch.add(&table(), MsgType::Del);
     batch.send().map_err(NftError::send)
 }
 
