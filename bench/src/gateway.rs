@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The gateway next to nginx, which does the same header replacement, and next to no gateway.
+//!
+//! Everything is on loopback in a fresh network namespace: one emulator, one load client, and the
+//! contestants, each pinned to a core that load and emulator do not use. They take turns; each
+//! round starts with another one, so that a machine that grows slower is unfair to none.
+
+mod contestants;
+mod measure;
+mod table;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use keyward_emulator::{Emulator, Handle, Options};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use serde::Serialize;
+
+use self::contestants::{Contestant, Setup};
+use self::measure::{Idle, Round};
+use crate::cores::{self, Cores};
+use crate::report::{Machine, write};
+use crate::{load, namespace};
+
+/// What the emulator takes for the real key.
+const KEY: &str = "sk-real-key-of-the-benchmark";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The keyward-proxy to measure
+    #[arg(long, value_name = "FILE")]
+    proxy: PathBuf,
+
+    /// The nginx to compare it with
+    #[arg(long, value_name = "FILE", default_value = "/usr/sbin/nginx")]
+    nginx: PathBuf,
+
+    /// Rounds; each contestant has its turn in each
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+
+    /// Length of one throughput or latency measurement
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    seconds: u64,
+
+    /// Idle streams to hold open for the memory measurement
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    streams: u32,
+
+    /// Leave a contestant out: direct, nginx, keyward or keyward-http1
+    #[arg(long, value_name = "NAME")]
+    without: Vec<String>,
+
+    /// Where to write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Where to write the results as Markdown [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+/// Everything that is written down.
+#[derive(Debug, Serialize)]
+struct Results {
+    machine: Machine,
+    rounds: usize,
+    seconds: u64,
+    contestants: Vec<Contested>,
+}
+
+/// One contestant's results.
+#[derive(Debug, Serialize)]
+struct Contested {
+    name: &'static str,
+    description: &'static str,
+    rounds: Vec<Round>,
+    idle_streams: Option<Idle>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    namespace::enter()?;
+    raise_descriptor_limit()?;
+    let cores = Cores::choose()?;
+    let scratch = tempfile::tempdir().context("a temporary directory")?;
+    // The emulator's thread inherits the core.
+    let emulator = cores::on(cores.load, || {
+        let options = Options {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
+            keep_records: false,
+            ..Options::new(KEY, KEY)
+        };
+        Emulator::start(options).context("starting the emulator")
+    })?;
+    cores::pin(cores.load)?;
+    let setup = Setup {
+        args,
+        cores,
+        scratch: scratch.path(),
+        upstream: emulator.addr(),
+        ca_pem: emulator.ca_pem(),
+        tls: trust(&emulator)?,
+    };
+
+    let mut contested = Vec::new();
+    for contestant in Contestant::ALL {
+        if !args.without.iter().any(|name| name == contestant.name()) {
+            contested.push((contestant, setup.start(contestant)?, Vec::new()));
+        }
+    }
+    for round in 0..args.rounds {
+        let count = contested.len();
+        for turn in 0..count {
+            let (contestant, entry, rounds) = &mut contested[(turn + round) % count];
+            let measured = measure::round(entry, Duration::from_secs(args.seconds))
+                .with_context(|| format!("round {round}, {}", contestant.name()))?;
+            rounds.push(measured);
+        }
+    }
+    let mut results = Vec::new();
+    for (contestant, entry, rounds) in contested {
+        // A fresh server: what it kept from the load would hide what a stream costs.
+        drop(entry);
+        let entry = setup.start(contestant)?;
+        let idle_streams = measure::idle(&entry, args.streams)
+            .with_context(|| format!("idle streams, {}", contestant.name()))?;
+        let (name, description) = (contestant.name(), contestant.description());
+        results.push(Contested {
+            name,
+            description,
+            rounds,
+            idle_streams,
+        });
+    }
+    let (rounds, seconds) = (args.rounds, args.seconds);
+    let results = Results {
+        machine: Machine::read()?,
+        rounds,
+        seconds,
+        contestants: results,
+    };
+    write(
+        &results,
+        &table::markdown(&results),
+        args.json.as_deref(),
+        args.markdown.as_deref(),
+    )
+}
+
+/// TLS that trusts the emulator, for the client that comes without a gateway.
+fn trust(emulator: &Handle) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes()).context("CA")?;
+    roots.add(ca).context("CA")?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("TLS versions")?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Two descriptors per idle stream here, and two in the contestant, which inherits the limit.
+fn raise_descriptor_limit() -> Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("raising RLIMIT_NOFILE")
+}
+
+/// The requests of this benchmark.
+mod requests {
+    use super::load::Request;
+
+    /// What an agent inside has for a key: the gateway replaces it.
+    pub(super) const PLACEHOLDER: &str = "sk-placeholder-for-api-proxy";
+
+    /// A small question and a small answer, about 1 KiB each.
+    pub(super) fn small(credential: &str) -> Request {
+        let body = format!(r#"{{"model":"gpt-5","input":"{}"}}"#, "a".repeat(900));
+        Request::post("/v1/responses", credential, "sink", body.as_bytes())
+    }
+
+    /// A stream whose events come 1 ms apart, so that the first byte is not the last.
+    pub(super) fn stream(credential: &str) -> Request {
+        let body = br#"{"model":"gpt-5","stream":true,"input":"hi"}"#;
+        Request::post("/v1/responses", credential, "events=2,delay-ms=1", body)
+    }
+
+    /// A stream that opens and then says nothing.
+    pub(super) fn idle(credential: &str) -> Request {
+        let body = br#"{"model":"gpt-5","stream":true,"input":"hi"}"#;
+        Request::post("/v1/responses", credential, "idle", body)
+    }
+
+    /// The size of a large body: the gateway's default limit.
+    pub(super) const LARGE: usize = 10 << 20;
+
+    pub(super) fn download(credential: &str) -> Request {
+        Request::post(
+            "/v1/responses",
+            credential,
+            &format!("sink,bytes={LARGE}"),
+            b"{}",
+        )
+    }
+
+    pub(super) fn upload(credential: &str) -> Request {
+        Request::post("/v1/responses", credential, "sink", &vec![b'.'; LARGE])
+    }
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Who is measured, and how each is set up: one thread or worker, keep-alive on both sides, TLS to
+//! the upstream verified, the workload's credential replaced by the real one, one log line a
+//! request.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustls::ClientConfig;
+
+use super::requests::PLACEHOLDER;
+use super::{Args, KEY};
+use crate::cores::{self, Cores};
+use crate::load::Target;
+use crate::process::Server;
+
+/// One of those compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contestant {
+    Direct,
+    Nginx,
+    Keyward,
+    KeywardHttp1,
+}
+
+impl Contestant {
+    pub(super) const ALL: [Self; 4] =
+        [Self::Direct, Self::Nginx, Self::Keyward, Self::KeywardHttp1];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Nginx => "nginx",
+            Self::Keyward => "keyward",
+            Self::KeywardHttp1 => "keyward-http1",
+        }
+    }
+
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            Self::Direct => "the client speaks TLS to the provider itself",
+            Self::Nginx => "nginx, HTTP/1.1 upstream, keep-alive pool",
+            Self::Keyward => "keyward-proxy as it comes: HTTP/2 upstream",
+            Self::KeywardHttp1 => "keyward-proxy told to use HTTP/1.1 upstream",
+        }
+    }
+}
+
+/// A contestant that is ready.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) target: Target,
+    /// What the client sends as its key.
+    pub(super) credential: &'static str,
+    /// `None` where there is nothing between client and emulator.
+    pub(super) server: Option<Server>,
+}
+
+/// What all of them need.
+#[derive(Debug)]
+pub(super) struct Setup<'a> {
+    pub(super) args: &'a Args,
+    pub(super) cores: Cores,
+    pub(super) scratch: &'a Path,
+    pub(super) upstream: SocketAddr,
+    pub(super) ca_pem: &'a str,
+    pub(super) tls: Arc<ClientConfig>,
+}
+
+impl Setup<'_> {
+    pub(super) fn start(&self, contestant: Contestant) -> Result<Entry> {
+        let directory = self.scratch.join(contestant.name());
+        fs::create_dir_all(&directory).context("a temporary directory")?;
+        fs::write(directory.join("ca.pem"), self.ca_pem).context("writing the CA")?;
+        // Each has an address of its own; loopback has plenty.
+        let (command, address) = match contestant {
+            Contestant::Direct => {
+                let target = Target {
+                    address: self.upstream,
+                    tls: Some(Arc::clone(&self.tls)),
+                };
+                return Ok(Entry {
+                    target,
+                    credential: KEY,
+                    server: None,
+                });
+            }
+            Contestant::Nginx => self.nginx(&directory)?,
+            Contestant::Keyward => self.keyward(&directory, Ipv4Addr::new(127, 0, 0, 2), true)?,
+            Contestant::KeywardHttp1 => {
+                self.keyward(&directory, Ipv4Addr::new(127, 0, 0, 3), false)?
+            }
+        };
+        let server = cores::on(self.cores.server, || Server::start(command, address))?;
+        let target = Target { address, tls: None };
+        Ok(Entry {
+            target,
+            credential: PLACEHOLDER,
+            server: Some(server),
+        })
+    }
+
+    fn nginx(&self, directory: &Path) -> Result<(Command, SocketAddr)> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 18080));
+        let upstream = self.upstream;
+        // Buffering is off in both directions: a gateway for event streams has no choice.
+        let text = format!(
+            r#"
+daemon off;
+user root;
+worker_processes 1;
+worker_rlimit_nofile 65536;
+pid nginx.pid;
+error_log error.log;
+events {{ worker_connections 32768; }}
+http {{
+    log_format json escape=json '{{"time":$msec,"id":"$request_id","method":"$request_method",'
+        '"path":"$uri","status":$status,"duration":$request_time,"sent":$bytes_sent,'
+        '"received":$request_length,"upstream":"$upstream_addr",'
+        '"first_byte":"$upstream_header_time"}}';
+    access_log access.log json buffer=64k flush=1s;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    scgi_temp_path scgi;
+    uwsgi_temp_path uwsgi;
+    keepalive_timeout 600s;
+    keepalive_requests 1000000000;
+    client_max_body_size 10m;
+    tcp_nodelay on;
+    upstream provider {{
+        server {upstream};
+        keepalive 2048;
+        keepalive_requests 1000000000;
+        keepalive_timeout 600s;
+    }}
+    server {{
+        listen {address} backlog=4096;
+        location / {{
+            proxy_pass https://provider;
+            proxy_http_version 1.1;
+            proxy_buffering off;
+            proxy_request_buffering off;
+            proxy_read_timeout 600s;
+            proxy_set_header Connection "";
+            proxy_set_header Host api.openai.com;
+            proxy_set_header Authorization "Bearer {KEY}";
+            proxy_set_header X-Api-Key "";
+            proxy_set_header X-Request-Id $request_id;
+            proxy_ssl_protocols TLSv1.3;
+            proxy_ssl_server_name on;
+            proxy_ssl_name api.openai.com;
+            proxy_ssl_verify on;
+            proxy_ssl_trusted_certificate ca.pem;
+        }}
+    }}
+}}
+"#
+        );
+        let config = directory.join("nginx.conf");
+        fs::write(&config, text).context("writing nginx.conf")?;
+        let mut command = Command::new(&self.args.nginx);
+        // Relative paths in the configuration are relative to the prefix, or to the configuration.
+        command
+            .arg("-p")
+            .arg(directory)
+            .arg("-e")
+            .arg("error.log")
+            .arg("-c")
+            .arg(config);
+        Ok((command, address))
+    }
+
+    fn keyward(
+        &self,
+        directory: &Path,
+        listen: Ipv4Addr,
+        http2: bool,
+    ) -> Result<(Command, SocketAddr)> {
+        let key = directory.join("key");
+        fs::write(&key, KEY).context("writing the key")?;
+        let path = |path: &Path| toml_string(&path.display().to_string());
+        let text = format!(
+            "listen = \"{listen}\"\n\
+             [provider.openai]\n\
+             credential = {}\n\
+             [upstream]\n\
+             ca_files = [{}]\n\
+             system_roots = false\n\
+             http2 = {http2}\n\
+             resolve = [\"api.openai.com={}\"]\n\
+             [log]\n\
+             requests = {}\n",
+            toml_string(&format!("file:{}", key.display())),
+            path(&directory.join("ca.pem")),
+            self.upstream,
+            path(&directory.join("requests.log")),
+        );
+        let config = directory.join("proxy.toml");
+        fs::write(&config, text).context("writing proxy.toml")?;
+        let mut command = Command::new(&self.args.proxy);
+        command.arg("--config").arg(config);
+        Ok((command, SocketAddr::from((listen, 10000))))
+    }
+}
+
+/// A basic TOML string. Paths of temporary files have nothing to escape but these two.
+fn toml_string(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `keyward-bench`: what keyward costs, next to what its peers cost.
+//!
+//! Every benchmark runs all its contestants in turn, several rounds, in one run on one machine,
+//! and reports medians and ratios. Times are reported, never asserted: a machine is not a promise.
+
+mod cores;
+mod gateway;
+mod load;
+mod namespace;
+mod process;
+mod report;
+mod startup;
+mod stats;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measure keyward next to its peers
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The gateway against nginx and against no gateway: throughput, latency, memory
+    Gateway(gateway::Args),
+    /// `keyward run -- true` against bwrap and against plain `true`
+    Startup(startup::Args),
+}
+
+fn main() -> Result<()> {
+    match Args::parse().command {
+        Command::Gateway(args) => gateway::run(&args),
+        Command::Startup(args) => startup::run(&args),
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A server under measurement, and what the kernel says about it.
+
+use std::fs;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a server may take to listen.
+const START: Duration = Duration::from_secs(10);
+
+/// A running server and the processes that it started; dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+}
+
+impl Server {
+    /// Starts it and waits until it accepts connections.
+    pub(crate) fn start(mut command: Command, address: SocketAddr) -> Result<Self> {
+        let name = command.get_program().to_owned();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {}", name.display()))?;
+        let mut server = Self { child };
+        let deadline = Instant::now() + START;
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = server.child.try_wait().context("waiting")? {
+                let mut said = String::new();
+                if let Some(mut stderr) = server.child.stderr.take() {
+                    stderr.read_to_string(&mut said).context("reading stderr")?;
+                }
+                bail!(
+                    "{} ended at once, {status}: {}",
+                    name.display(),
+                    said.trim()
+                );
+            }
+            if Instant::now() > deadline {
+                bail!("{} does not listen on {address}", name.display());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(server)
+    }
+
+    /// Its own pid and those of its children: nginx serves from a child.
+    fn pids(&self) -> Result<Vec<u32>> {
+        let pid = self.child.id();
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let children = fs::read_to_string(&children).with_context(|| children)?;
+        let parse = |pid: &str| pid.parse().context("a pid in /proc/…/children");
+        let children = children.split_whitespace().map(parse);
+        std::iter::once(Ok(pid)).chain(children).collect()
+    }
+
+    /// Processor time used so far.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        self.pids()?.into_iter().map(cpu_time).sum()
+    }
+
+    /// Proportional set size, in bytes: memory shared with others counts in proportion.
+    pub(crate) fn pss(&self) -> Result<u64> {
+        self.memory("Pss:")
+    }
+
+    /// Resident set size, in bytes.
+    pub(crate) fn rss(&self) -> Result<u64> {
+        self.memory("Rss:")
+    }
+
+    fn memory(&self, field: &str) -> Result<u64> {
+        let mut sum = 0;
+        for pid in self.pids()? {
+            let path = format!("/proc/{pid}/smaps_rollup");
+            let rollup = fs::read_to_string(&path).with_context(|| path.clone())?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix(field));
+            let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            sum += kib.with_context(|| format!("no {field} in {path}"))? * 1024;
+        }
+        Ok(sum)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGTERM, so that nginx takes its workers along.
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM).ok();
+        }
+        for _ in 0..200 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Processor time of this process so far.
+pub(crate) fn own_cpu_time() -> Result<Duration> {
+    cpu_time(std::process::id())
+}
+
+/// User and system time of a process with all its threads, ended ones too.
+fn cpu_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(Path::new(&path)).with_context(|| path.clone())?;
+    // The name, in parentheses, may hold spaces; what follows it does not.
+    let fields = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace());
+    // utime and stime are fields 14 and 15 of the line; after the name the third is the first.
+    let ticks: Option<u64> = fields.and_then(|fields| {
+        let times: Vec<u64> = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|it| it.parse().ok())
+            .collect();
+        (times.len() == 2).then(|| times.iter().sum())
+    });
+    let ticks = ticks.with_context(|| format!("no times in {path}"))?;
+    Ok(Duration::from_millis(
+        ticks * 1000 / rustix::param::clock_ticks_per_second(),
+    ))
+}

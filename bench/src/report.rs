@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Where and on what it was measured, and writing it down.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// The machine, as far as the numbers depend on it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) processor: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+}
+
+impl Machine {
+    pub(crate) fn read() -> Result<Self> {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
+        let model = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name"));
+        let processor = model.map(|rest| rest.trim_start_matches([' ', '\t', ':']));
+        Ok(Self {
+            processor: processor.unwrap_or("unknown processor").to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+        })
+    }
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}, {} cores, Linux {}",
+            self.processor, self.cores, self.kernel
+        )
+    }
+}
+
+/// Writes results as JSON and as Markdown; Markdown goes to stdout unless there is a file for it.
+pub(crate) fn write(
+    results: &impl Serialize,
+    markdown: &str,
+    json_file: Option<&Path>,
+    markdown_file: Option<&Path>,
+) -> Result<()> {
+    if let Some(file) = json_file {
+        let json = serde_json::to_string_pretty(results).context("JSON")?;
+        fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
+    }
+    match markdown_file {
+        Some(file) => {
+            fs::write(file, markdown).with_context(|| format!("writing {}", file.display()))
+        }
+        None => io::stdout()
+            .write_all(markdown.as_bytes())
+            .context("writing to stdout"),
+    }
+}
