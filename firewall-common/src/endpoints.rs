@@ -69,6 +69,28 @@ impl Endpoints {
         bytes
     }
 
+    /// From the value as it lies in memory, in words: what the eBPF programs read.
+    #[inline]
+    #[must_use]
+    pub const fn from_words([a, b, c, d]: [u64; Self::SIZE / 8]) -> Self {
+        let [c0, c1, c2, c3, c4, c5, c6, c7] = c.to_ne_bytes();
+        let [d0, d1, d2, d3, d4, d5, d6, d7] = d.to_ne_bytes();
+        let [a0, a1, a2, a3, a4, a5, a6, a7] = a.to_ne_bytes();
+        let [b0, b1, b2, b3, b4, b5, b6, b7] = b.to_ne_bytes();
+        Self {
+            v6: [
+                a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7,
+            ],
+            v4: [c0, c1, c2, c3],
+            gateway_first: u16::from_ne_bytes([c4, c5]),
+            gateway_last: u16::from_ne_bytes([c6, c7]),
+            transparent: u16::from_ne_bytes([d0, d1]),
+            explicit: u16::from_ne_bytes([d2, d3]),
+            dns: u16::from_ne_bytes([d4, d5]),
+            reserved: u16::from_ne_bytes([d6, d7]),
+        }
+    }
+
     /// The proxy's IPv4 address.
     #[inline]
     #[must_use]
@@ -179,5 +201,10 @@ mod tests {
             7, 0, 0,
         ];
         assert_eq!(endpoints.to_bytes(), expected);
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(expected.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(bytes.try_into().unwrap());
+        }
+        assert_eq!(Endpoints::from_words(words), endpoints);
     }
 }

@@ -27,7 +27,7 @@ pub use decide::{Door, Flow, Transport, Verdict, decide};
 pub use endpoints::{Endpoints, GATEWAY_PORTS};
 pub use event::{Event, Hook, MalformedEvent};
 pub use flow::{COMM_LEN, FlowInfo, FlowKey, Owner};
-pub use packet::{Packet, decide_egress, decide_ingress, decide_v4_header, decide_v6_header};
+pub use packet::{Headers, decide_egress, decide_ingress};
 pub use reason::{COUNTERS, LOST_EVENTS, Reason};
 pub use socket::decide_socket;
 pub use sockopt::{REFUSED, decide_sockopt, is_v6only};

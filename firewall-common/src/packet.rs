@@ -4,38 +4,144 @@
 //! The hooks on `connect(2)` and `sendmsg(2)` judge what was asked for; this judges what leaves. It
 //! knows no redirect any more: a packet is at a listener of the proxy, or on loopback, or dropped.
 
-use crate::{Destination, Endpoints, Reason, Transport};
+use crate::{Address, Destination, Endpoints, Reason, Transport};
 
 /// What the headers of a packet say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// TCP or UDP.
-    pub transport: Transport,
-    /// From where.
+pub struct Headers {
+    /// Address family: 2 for IPv4, 10 for IPv6.
+    pub family: u8,
+    /// IP protocol; for IPv6 the next header, which may be an extension header's.
+    pub protocol: u8,
+    /// From where. The port is 0 when `transport` is an error.
     pub source: Destination,
-    /// Where to.
+    /// Where to. The port is 0 when `transport` is an error.
     pub destination: Destination,
+    /// What it carries, or why it may not leave whatever its destination.
+    pub transport: Result<Transport, Reason>,
 }
 
-/// Decides on the fixed part of an IPv4 header: its length in 32-bit words, the field of flags and
-/// fragment offset in host order, and the protocol.
-///
-/// # Errors
-///
-/// The reason to drop the packet.
-#[inline]
-pub const fn decide_v4_header(words: u8, fragment: u16, protocol: u8) -> Result<Transport, Reason> {
+impl Headers {
+    /// Bytes to read of an IPv4 packet: a header without options, and the ports.
+    pub const V4_LENGTH: usize = 24;
+    /// Bytes to read of an IPv6 packet: the fixed header, and the ports.
+    pub const V6_LENGTH: usize = 44;
+
+    /// Reads an IPv4 header (RFC 791, 3.1).
+    #[inline]
+    #[must_use]
+    pub const fn v4(bytes: &[u8; Self::V4_LENGTH]) -> Self {
+        let [version, _, _, _, _, _, f0, f1, _, protocol, _, _, ..] = *bytes;
+        let [.., s0, s1, s2, s3, d0, d1, d2, d3, sp0, sp1, dp0, dp1] = *bytes;
+        let fragment = u16::from_be_bytes([f0, f1]);
+        let transport = decide_v4_header(version, fragment, protocol);
+        let (source, destination) = ports(transport, [sp0, sp1], [dp0, dp1]);
+        Self {
+            family: 2,
+            protocol,
+            source: Destination {
+                address: Address::from_v4([s0, s1, s2, s3]),
+                port: source,
+            },
+            destination: Destination {
+                address: Address::from_v4([d0, d1, d2, d3]),
+                port: destination,
+            },
+            transport,
+        }
+    }
+
+    /// Reads a fixed IPv6 header (RFC 8200, 3).
+    #[inline]
+    #[must_use]
+    pub const fn v6(bytes: &[u8; Self::V6_LENGTH]) -> Self {
+        let (fixed, addresses) = bytes.split_at(8);
+        let (source, rest) = addresses.split_at(16);
+        let (destination, l4) = rest.split_at(16);
+        let (
+            [version, _, _, _, _, _, protocol, _],
+            Some(source),
+            Some(destination),
+            [sp0, sp1, dp0, dp1],
+        ) = (
+            fixed,
+            source.first_chunk::<16>(),
+            destination.first_chunk::<16>(),
+            l4,
+        )
+        else {
+            // The lengths above add up to `V6_LENGTH`: this is never reached, and would deny.
+            return Self::unreadable(10);
+        };
+        let source = Address::from_v6(*source);
+        let destination = Address::from_v6(*destination);
+        let transport = if *version >> 4 != 6 || source.is_v4() || destination.is_v4() {
+            // On the wire `::ffff:127.0.0.1` is not loopback but an address like any other.
+            Err(Reason::PacketMalformed)
+        } else {
+            decide_v6_header(*protocol)
+        };
+        let (source_port, destination_port) = ports(transport, [*sp0, *sp1], [*dp0, *dp1]);
+        Self {
+            family: 10,
+            protocol: *protocol,
+            source: Destination {
+                address: source,
+                port: source_port,
+            },
+            destination: Destination {
+                address: destination,
+                port: destination_port,
+            },
+            transport,
+        }
+    }
+
+    /// A packet that is too short to read, or of no family that we know.
+    #[inline]
+    #[must_use]
+    pub const fn unreadable(family: u8) -> Self {
+        let nowhere = Destination {
+            address: Address::UNSPECIFIED,
+            port: 0,
+        };
+        Self {
+            family,
+            protocol: 0,
+            source: nowhere,
+            destination: nowhere,
+            transport: Err(Reason::PacketMalformed),
+        }
+    }
+}
+
+/// The ports, where TCP and UDP have them.
+const fn ports(
+    transport: Result<Transport, Reason>,
+    source: [u8; 2],
+    destination: [u8; 2],
+) -> (u16, u16) {
+    match transport {
+        Ok(Transport::Tcp | Transport::Udp) => {
+            (u16::from_be_bytes(source), u16::from_be_bytes(destination))
+        }
+        Err(_) => (0, 0),
+    }
+}
+
+/// Decides on the fixed part of an IPv4 header: its first byte, the field of flags and fragment
+/// offset in host order, and the protocol.
+const fn decide_v4_header(version: u8, fragment: u16, protocol: u8) -> Result<Transport, Reason> {
     // RFC 791: "more fragments" and the offset; "do not fragment" is harmless.
     const MORE_OR_OFFSET: u16 = 0x3fff;
-    if words < 5 {
-        return Err(Reason::PacketMalformed);
+    match version {
+        0x45 => {}
+        // Options can hold a source route. The real first hop is in the header then, but nothing
+        // that is allowed needs one, and the ports would not be where we look.
+        0x46..=0x4f => return Err(Reason::IpOptions),
+        _ => return Err(Reason::PacketMalformed),
     }
-    // Options can hold a source route. The real first hop is in the header then, but nothing that is
-    // allowed needs one, and the ports would not be where we look.
-    if words > 5 {
-        return Err(Reason::IpOptions);
-    }
-    // This hook comes before the kernel fragments, so that only hand-made packets are fragments here.
+    // This hook comes before the kernel fragments: only hand-made packets are fragments here.
     if fragment & MORE_OR_OFFSET != 0 {
         return Err(Reason::Fragment);
     }
@@ -46,14 +152,9 @@ pub const fn decide_v4_header(words: u8, fragment: u16, protocol: u8) -> Result<
     }
 }
 
-/// Decides on the next-header field of a fixed IPv6 header.
-///
-/// # Errors
-///
-/// The reason to drop the packet. No extension header is stepped over: none is needed, and several
-/// change where the packet goes.
-#[inline]
-pub const fn decide_v6_header(next_header: u8) -> Result<Transport, Reason> {
+/// Decides on the next-header field of a fixed IPv6 header. No extension header is stepped over:
+/// none is needed, and several change where the packet goes.
+const fn decide_v6_header(next_header: u8) -> Result<Transport, Reason> {
     match next_header {
         6 => Ok(Transport::Tcp),
         17 => Ok(Transport::Udp),
@@ -72,14 +173,14 @@ pub const fn decide_v6_header(next_header: u8) -> Result<Transport, Reason> {
 ///
 /// The reason to drop the packet.
 #[inline]
-pub const fn decide_egress(endpoints: &Endpoints, packet: &Packet) -> Result<(), Reason> {
-    let Packet {
-        transport,
-        source: _,
-        destination,
-    } = *packet;
+pub const fn decide_egress(endpoints: &Endpoints, headers: &Headers) -> Result<Transport, Reason> {
+    let transport = match headers.transport {
+        Ok(transport) => transport,
+        Err(reason) => return Err(reason),
+    };
+    let destination = headers.destination;
     if destination.address.is_loopback() || endpoints.is_listener(transport, destination) {
-        Ok(())
+        Ok(transport)
     } else {
         Err(Reason::PacketDestination)
     }
@@ -87,12 +188,14 @@ pub const fn decide_egress(endpoints: &Endpoints, packet: &Packet) -> Result<(),
 
 /// Decides on a packet that is about to reach a socket of the workload, by where it came from.
 ///
+/// What it carries does not matter: the kernel has reassembled and parsed it for this socket.
+///
 /// # Errors
 ///
 /// The reason to drop the packet.
 #[inline]
-pub const fn decide_ingress(endpoints: &Endpoints, source: Destination) -> Result<(), Reason> {
-    if source.address.is_loopback() || endpoints.is_proxy(source.address) {
+pub const fn decide_ingress(endpoints: &Endpoints, source: Address) -> Result<(), Reason> {
+    if source.is_loopback() || endpoints.is_proxy(source) {
         Ok(())
     } else {
         Err(Reason::Inbound)
@@ -118,6 +221,52 @@ mod tests {
         reserved: 0,
     };
 
+    /// A packet to `ip` and `port`, with the standard library's idea of the bytes.
+    fn packet(ip: IpAddr, port: u16, protocol: u8) -> Headers {
+        match ip {
+            IpAddr::V4(to) => {
+                let mut bytes = [0; 24];
+                bytes[0] = 0x45;
+                bytes[9] = protocol;
+                bytes[12..16].copy_from_slice(&[192, 0, 2, 1]);
+                bytes[16..20].copy_from_slice(&to.octets());
+                bytes[20..22].copy_from_slice(&40000_u16.to_be_bytes());
+                bytes[22..24].copy_from_slice(&port.to_be_bytes());
+                Headers::v4(&bytes)
+            }
+            IpAddr::V6(to) => {
+                let mut bytes = [0; 44];
+                bytes[0] = 0x60;
+                bytes[6] = protocol;
+                bytes[8..24].copy_from_slice(&[0x20; 16]);
+                bytes[24..40].copy_from_slice(&to.octets());
+                bytes[40..42].copy_from_slice(&40000_u16.to_be_bytes());
+                bytes[42..44].copy_from_slice(&port.to_be_bytes());
+                Headers::v6(&bytes)
+            }
+        }
+    }
+
+    #[test]
+    fn headers_are_read_where_they_are() {
+        for ip in ["203.0.113.9", "2001:db8::9"].map(|ip| ip.parse::<IpAddr>().unwrap()) {
+            let headers = packet(ip, 443, 17);
+            assert_eq!(headers.destination, SocketAddr::new(ip, 443).into());
+            assert_eq!((headers.source.port, headers.protocol), (40000, 17));
+            assert_eq!(headers.transport, Ok(Transport::Udp));
+        }
+    }
+
+    /// `::ffff:127.0.0.1` in a packet is no loopback, though `connect(2)` takes it for one.
+    #[test]
+    fn mapped_addresses_do_not_pass_on_the_wire() {
+        let mapped = packet("::ffff:127.0.0.1".parse().unwrap(), 80, 6);
+        assert_eq!(
+            decide_egress(&ENDPOINTS, &mapped),
+            Err(Reason::PacketMalformed)
+        );
+    }
+
     fn address() -> impl Strategy<Value = IpAddr> {
         prop_oneof![
             Just(IpAddr::from(ENDPOINTS.v4)),
@@ -138,27 +287,37 @@ mod tests {
             let proxy = [IpAddr::from(ENDPOINTS.v4), IpAddr::from(ENDPOINTS.v6)];
             let ports: &[u16] =
                 if tcp { &[10000, 10001, 10002, 10003, 10004, 3128, 15001, 53] } else { &[53] };
-            let own = ip.to_canonical().is_loopback() || ip.to_canonical().is_unspecified();
+            let mapped = ip.to_canonical() != ip;
+            let own = !mapped && (ip.is_loopback() || ip.is_unspecified());
             let expected = own || (proxy.contains(&ip) && ports.contains(&port));
-            let to = SocketAddr::new(ip, port).into();
-            let transport = if tcp { Transport::Tcp } else { Transport::Udp };
-            let packet = Packet { transport, source: to, destination: to };
-            prop_assert_eq!(decide_egress(&ENDPOINTS, &packet).is_ok(), expected);
+            let headers = packet(ip, port, if tcp { 6 } else { 17 });
+            prop_assert_eq!(decide_egress(&ENDPOINTS, &headers).is_ok(), expected);
         }
 
         #[test]
-        fn ingress_is_from_here_only(ip in address(), port: u16) {
+        fn ingress_is_from_here_only(ip in address()) {
             let proxy = [IpAddr::from(ENDPOINTS.v4), IpAddr::from(ENDPOINTS.v6)];
             let ip = ip.to_canonical();
             let expected = ip.is_loopback() || ip.is_unspecified() || proxy.contains(&ip);
-            prop_assert_eq!(decide_ingress(&ENDPOINTS, SocketAddr::new(ip, port).into()).is_ok(), expected);
+            prop_assert_eq!(decide_ingress(&ENDPOINTS, ip.into()).is_ok(), expected);
         }
 
         #[test]
-        fn only_plain_v4_headers_pass(words in 0u8..16, fragment: u16, protocol: u8) {
-            let plain = words == 5 && matches!(fragment, 0 | 0x4000 | 0x8000 | 0xc000);
+        fn only_plain_v4_headers_pass(version: u8, fragment: u16, protocol: u8) {
+            let plain = version == 0x45 && matches!(fragment, 0 | 0x4000 | 0x8000 | 0xc000);
             let expected = plain && matches!(protocol, 6 | 17);
-            prop_assert_eq!(decide_v4_header(words, fragment, protocol).is_ok(), expected);
+            prop_assert_eq!(decide_v4_header(version, fragment, protocol).is_ok(), expected);
+        }
+
+        /// No byte of a packet makes the parsers panic, and a port is never invented.
+        #[test]
+        fn any_bytes(bytes: [u8; 44]) {
+            for headers in [Headers::v6(&bytes), Headers::v4(bytes.first_chunk().unwrap())] {
+                if headers.transport.is_err() {
+                    prop_assert_eq!((headers.source.port, headers.destination.port), (0, 0));
+                    prop_assert!(decide_egress(&ENDPOINTS, &headers).is_err());
+                }
+            }
         }
     }
 

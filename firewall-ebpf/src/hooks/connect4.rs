@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `connect(2)` of an IPv4 socket.
+
+use aya_ebpf::programs::SockAddrContext;
+use firewall_common::{Destination, Hook};
+
+use super::destination::{Remember, judge};
+use crate::{context, maps, report::Denied};
+
+#[inline(always)]
+pub(crate) fn run(ctx: &SockAddrContext) -> Result<(), Denied> {
+    let endpoints = maps::endpoints();
+    let asked = context::read_v4(ctx);
+    if let Some(rewrite) = judge(ctx, &endpoints, asked, 2, Hook::Connect4, Remember::Always)? {
+        let port = endpoints.port(rewrite.door);
+        context::write_v4(
+            ctx,
+            Destination {
+                address: endpoints.address_v4(),
+                port,
+            },
+        );
+    }
+    Ok(())
+}

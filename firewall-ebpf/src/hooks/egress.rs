@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A packet is about to leave a socket of the workload: the last word, whatever made the socket and
+//! whatever the hooks before this one saw.
+
+use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, programs::SkBuffContext};
+use firewall_common::{FlowKey, Headers, Hook, Owner, Reason, Transport, decide_egress};
+
+use crate::{
+    context::read,
+    maps::{self, FLOWS, Socket},
+    report::{Denial, Denied, deny},
+    socket,
+};
+
+/// `ETH_P_IP` and `ETH_P_IPV6`, in network order as `skb->protocol` has them.
+const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
+const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
+
+#[inline(always)]
+pub(crate) fn run(ctx: &SkBuffContext) -> Result<(), Denied> {
+    let endpoints = maps::endpoints();
+    let headers = headers(ctx);
+    match decide_egress(&endpoints, &headers) {
+        Ok(Transport::Udp) if endpoints.is_proxy(headers.destination.address) => {
+            // TCP has sockops for this; UDP has no moment before its first packet but this one.
+            match remember(ctx, &headers) {
+                Some(()) => Ok(()),
+                None => Err(refuse(ctx, &headers, Hook::Egress, Reason::InternalError)),
+            }
+        }
+        Ok(Transport::Tcp | Transport::Udp) => Ok(()),
+        Err(reason) => Err(refuse(ctx, &headers, Hook::Egress, reason)),
+    }
+}
+
+/// Reads the headers: in a packet hook of a cgroup, offset 0 is the IP header.
+#[inline(always)]
+pub(super) fn headers(ctx: &SkBuffContext) -> Headers {
+    match read!(ctx.skb.skb, protocol) {
+        ETH_P_IP => match ctx.skb.load::<[u8; Headers::V4_LENGTH]>(0) {
+            Ok(bytes) => Headers::v4(&bytes),
+            Err(_) => Headers::unreadable(2),
+        },
+        ETH_P_IPV6 => match ctx.skb.load::<[u8; Headers::V6_LENGTH]>(0) {
+            Ok(bytes) => Headers::v6(&bytes),
+            Err(_) => Headers::unreadable(10),
+        },
+        _ => Headers::unreadable(0),
+    }
+}
+
+/// The record of the packet's socket.
+#[inline(always)]
+fn record<'a>(ctx: &'a SkBuffContext) -> Option<&'a mut Socket> {
+    let sk: *mut bpf_sock = read!(ctx.skb.skb, __bindgen_anon_2.sk);
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: the socket of this context, which is not null.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: the full socket of this context, which is not null.
+    unsafe { socket::existing_record(sk) }
+}
+
+/// Notes where a datagram to the DNS listener was going.
+#[inline(always)]
+fn remember(ctx: &SkBuffContext, headers: &Headers) -> Option<()> {
+    let record = record(ctx)?;
+    FLOWS
+        .insert(FlowKey::new(Transport::Udp, headers.source), record.info, 0)
+        .ok()
+}
+
+/// Denies a packet, in the name of who made its socket.
+#[inline(always)]
+pub(super) fn refuse(ctx: &SkBuffContext, headers: &Headers, hook: Hook, reason: Reason) -> Denied {
+    let owner = match record(ctx) {
+        Some(record) => &record.info.owner,
+        None => &Owner::UNKNOWN,
+    };
+    let destination = match hook {
+        Hook::Ingress => headers.source,
+        Hook::SockCreate
+        | Hook::Connect4
+        | Hook::Connect6
+        | Hook::Sendmsg4
+        | Hook::Sendmsg6
+        | Hook::Setsockopt
+        | Hook::Egress => headers.destination,
+    };
+    deny(&Denial {
+        hook,
+        reason,
+        owner: Some(owner),
+        destination,
+        family: headers.family,
+        protocol: headers.protocol.into(),
+        detail: 0,
+    })
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The record of a socket, and who is asking.
+
+use aya_ebpf::{
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{bpf_get_current_cgroup_id, bpf_sk_storage_get},
+    },
+};
+use firewall_common::{COMM_LEN, Owner};
+
+use crate::maps::{SOCKETS, Socket};
+
+/// The record of a socket, made if there is none. `None` when the kernel has no memory for it, or the
+/// socket's own allowance (`net.core.optmem_max`) is used up.
+///
+/// # Safety
+///
+/// `sk` is the context of a sock program, or the `sk` field of a context, as the kernel handed it out.
+#[inline(always)]
+pub(crate) unsafe fn record<'a>(sk: *mut bpf_sock) -> Option<&'a mut Socket> {
+    // SAFETY: the caller's promise; the verifier checks the types of both pointers.
+    unsafe { get(sk, BPF_SK_STORAGE_GET_F_CREATE.into()) }
+}
+
+/// The record of a socket, if it has one.
+///
+/// # Safety
+///
+/// As for [`record`].
+#[inline(always)]
+pub(crate) unsafe fn existing_record<'a>(sk: *mut bpf_sock) -> Option<&'a mut Socket> {
+    // SAFETY: the caller's promise; the verifier checks the types of both pointers.
+    unsafe { get(sk, 0) }
+}
+
+/// # Safety
+///
+/// As for [`record`].
+#[inline(always)]
+unsafe fn get<'a>(sk: *mut bpf_sock, flags: u64) -> Option<&'a mut Socket> {
+    let map = (&raw const SOCKETS).cast_mut().cast();
+    // SAFETY: the kernel returns null or a pointer to a `Socket` that lives until the program ends.
+    // Another CPU may write to it meanwhile: the fields are plain numbers, and a workload that races
+    // its own sockets gets its own mixed-up record.
+    unsafe {
+        bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags)
+            .cast::<Socket>()
+            .as_mut()
+    }
+}
+
+/// The current process.
+#[inline(always)]
+pub(crate) fn current() -> Owner {
+    let ids = bpf_get_current_pid_tgid();
+    Owner {
+        // SAFETY: takes nothing and cannot fail.
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        pid: low(ids),
+        tgid: low(ids >> 32),
+        uid: low(bpf_get_current_uid_gid()),
+        reserved: 0,
+        // The helper fails for a buffer of no size only.
+        comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+    }
+}
+
+/// The lower half.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower half is what is meant"
+)]
+pub(crate) fn low(word: u64) -> u32 {
+    word as u32
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The eBPF layer, seen from the supervisor: load the programs, attach them to a cgroup, prove that
+//! they are attached, read what they deny, take them away.
+//!
+//! What the programs do is in `firewall-ebpf`; what they decide is in `firewall-common`. The order
+//! here is [`load`], which needs no cgroup and may run while other things are set up, then
+//! [`Loaded::attach`], after which nothing that joins the cgroup gets past the proxy. [`Attached`]
+//! exists only after the kernel confirmed every link. Links are pinned: they outlive this process,
+//! however it ends, until [`unpin`] removes them.
+//!
+//! Needs Linux 6.1 or later, and CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN.
+
+mod attach;
+mod bpffs;
+mod error;
+mod events;
+mod load;
+mod object;
+mod programs;
+#[expect(unsafe_code, reason = "calls of bpf(2) that aya does not offer; see the module")]
+mod sys;
+mod verify;
+
+pub use attach::{Attached, unpin};
+pub use bpffs::{BPFFS, ensure_bpffs};
+pub use error::EbpfError;
+pub use events::{Counters, Events};
+pub use load::{Loaded, load};

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Attaching and pinning, and the way back.
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use aya::maps::{Map, MapData, MapError};
+
+use super::{
+    Counters, EbpfError, Events, Loaded,
+    object::{COUNTERS, EVENTS, FLOWS},
+    programs::PROGRAMS,
+    sys, verify,
+};
+
+/// The proof that every program is attached. Dropping it detaches nothing: the pins hold.
+#[derive(Debug)]
+pub struct Attached {
+    pins: PathBuf,
+    events: Events,
+    counters: Counters,
+    flows: MapData,
+}
+
+impl Attached {
+    pub(super) fn attach(
+        mut loaded: Loaded,
+        cgroup: BorrowedFd<'_>,
+        pins: &Path,
+    ) -> Result<Self, EbpfError> {
+        let events = Events::new(take(&mut loaded, EVENTS)?);
+        let counters = Counters::new(take(&mut loaded, COUNTERS)?);
+        let flows = match loaded.ebpf.take_map(FLOWS) {
+            Some(Map::LruHashMap(flows)) => flows,
+            Some(_) | None => return Err(EbpfError::Missing { name: FLOWS }),
+        };
+        make_directory(pins)?;
+        let undo = Undo { pins: Some(pins) };
+        for spec in PROGRAMS {
+            let name = spec.name;
+            let program = loaded.ebpf.program(name).ok_or(EbpfError::Missing { name })?;
+            let program = program.fd().map_err(io::Error::other).and_then(|fd| fd.try_clone());
+            let link = program
+                .and_then(|program| sys::link_create(program.as_fd(), cgroup, spec.attach_type))
+                .map_err(|source| EbpfError::Attach { name, source })?;
+            let path = pins.join(name);
+            CString::new(path.as_os_str().as_bytes())
+                .map_err(io::Error::other)
+                .and_then(|name| sys::pin(link.as_fd(), &name))
+                .map_err(|source| EbpfError::Pin { path, source })?;
+        }
+        // After the last attach and before anyone is told: what the kernel shows counts.
+        verify::links(pins, cgroup)?;
+        undo.defuse();
+        Ok(Self { pins: pins.to_owned(), events, counters, flows })
+    }
+
+    /// The denials.
+    pub fn events(&mut self) -> &mut Events {
+        &mut self.events
+    }
+
+    /// How often each reason denied.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The map from [`firewall_common::FlowKey`] to [`firewall_common::FlowInfo`], for the proxy.
+    #[must_use]
+    pub fn flows_fd(&self) -> BorrowedFd<'_> {
+        self.flows.fd().as_fd()
+    }
+
+    /// The directory of the pins.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// Reads back once more that every link is on `cgroup`.
+    ///
+    /// # Errors
+    ///
+    /// One is not.
+    pub fn verify(&self, cgroup: impl AsFd) -> Result<(), EbpfError> {
+        verify::links(&self.pins, cgroup.as_fd())
+    }
+
+    /// Detaches everything. Only when no process is left in the cgroup: whoever is there is loose.
+    ///
+    /// # Errors
+    ///
+    /// A pin could not be removed.
+    pub fn detach(self) -> Result<(), EbpfError> {
+        unpin(&self.pins)
+    }
+}
+
+/// Removes every pin in `pins`, and the directory. Done already is done: it may not exist.
+///
+/// # Errors
+///
+/// The directory could not be read, or something in it not removed. The rest was removed.
+pub fn unpin(pins: &Path) -> Result<(), EbpfError> {
+    let failed = |act| move |source| EbpfError::PinDirectory { act, path: pins.to_owned(), source };
+    let entries = match fs::read_dir(pins) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("read")(error)),
+    };
+    let mut first = None;
+    for entry in entries {
+        let removed = entry.and_then(|entry| fs::remove_file(entry.path()));
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            first.get_or_insert(error);
+        }
+    }
+    match first.map_or_else(|| fs::remove_dir(pins), Err) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove")(error)),
+        Err(_) | Ok(()) => Ok(()),
+    }
+}
+
+/// Makes the directory of the pins, for root alone.
+fn make_directory(pins: &Path) -> Result<(), EbpfError> {
+    fs::DirBuilder::new().recursive(false).mode(0o700).create(pins).map_err(|source| {
+        EbpfError::PinDirectory { act: "make", path: pins.to_owned(), source }
+    })
+}
+
+/// Removes the pins again when attaching fails half-way.
+struct Undo<'a> {
+    pins: Option<&'a Path>,
+}
+
+impl Undo<'_> {
+    fn defuse(mut self) {
+        self.pins = None;
+    }
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if let Some(pins) = self.pins
+            && let Err(error) = unpin(pins)
+        {
+            tracing::warn!(pins = %pins.display(), %error, "pins of a failed attach are left");
+        }
+    }
+}
+
+/// Takes a map out of the loaded object.
+fn take<M>(loaded: &mut Loaded, name: &'static str) -> Result<M, EbpfError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    let map = loaded.ebpf.take_map(name).ok_or(EbpfError::Missing { name })?;
+    map.try_into().map_err(|source| EbpfError::Map { name, source: Box::new(source) })
+}

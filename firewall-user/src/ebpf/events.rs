@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the programs tell: denials one by one, and how many there were.
+
+use std::{
+    fmt,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
+use firewall_common::{Event, LOST_EVENTS, MalformedEvent, Reason};
+
+use super::{EbpfError, object::COUNTERS};
+
+/// The ring buffer of denials. Poll it for `POLLIN`, then [`drain`](Self::drain).
+pub struct Events {
+    ring: RingBuf<MapData>,
+}
+
+impl Events {
+    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
+        Self { ring }
+    }
+
+    /// Calls `each` for every denial that is there, oldest first, without waiting.
+    pub fn drain(&mut self, mut each: impl FnMut(Result<Event, MalformedEvent>)) {
+        while let Some(bytes) = self.ring.next() {
+            each(Event::from_bytes(&bytes));
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
+/// How often each reason denied, over all CPUs since the programs were loaded.
+pub struct Counters {
+    map: PerCpuArray<MapData, u64>,
+}
+
+impl Counters {
+    pub(super) fn new(map: PerCpuArray<MapData, u64>) -> Self {
+        Self { map }
+    }
+
+    /// How many denials of this reason there were, reported one by one or not. 0 for reasons that are
+    /// not the kernel's.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not give the counter.
+    pub fn denials(&self, reason: Reason) -> Result<u64, EbpfError> {
+        reason.counter().map_or(Ok(0), |counter| self.sum(counter))
+    }
+
+    /// How many denials found the ring buffer full: they were counted, and are in no event.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not give the counter.
+    pub fn lost(&self) -> Result<u64, EbpfError> {
+        self.sum(LOST_EVENTS)
+    }
+
+    fn sum(&self, counter: u32) -> Result<u64, EbpfError> {
+        let failed = |source: MapError| EbpfError::Map { name: COUNTERS, source: Box::new(source) };
+        let per_cpu = self.map.get(&counter, 0).map_err(failed)?;
+        Ok(per_cpu.iter().fold(0, |sum: u64, count| sum.saturating_add(*count)))
+    }
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").finish_non_exhaustive()
+    }
+}
