@@ -14,22 +14,35 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) kernel: String,
+    /// Processes that wanted to run, over the last minute, when the results were written. Well above
+    /// what the benchmark itself needs, the machine had other work and the times are worth less.
+    pub(crate) load_average: f64,
 }
 
 impl Machine {
     pub(crate) fn read() -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
+        let loadavg = fs::read_to_string("/proc/loadavg").context("/proc/loadavg")?;
+        let load_average = loadavg
+            .split(' ')
+            .next()
+            .and_then(|number| number.parse().ok());
         let model = cpuinfo
             .lines()
             .find_map(|line| line.strip_prefix("model name"));
         let processor = model.map(|rest| rest.trim_start_matches([' ', '\t', ':']));
         Ok(Self {
             processor: processor.unwrap_or("unknown processor").to_owned(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            // Not `available_parallelism`: the benchmark has pinned itself.
+            cores: cpuinfo
+                .lines()
+                .filter(|line| line.starts_with("processor"))
+                .count(),
             kernel: rustix::system::uname()
                 .release()
                 .to_string_lossy()
                 .into_owned(),
+            load_average: load_average.context("/proc/loadavg")?,
         })
     }
 }
@@ -38,8 +51,8 @@ impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{}, {} cores, Linux {}",
-            self.processor, self.cores, self.kernel
+            "{}, {} cores, Linux {}, load average {:.1}",
+            self.processor, self.cores, self.kernel, self.load_average
         )
     }
 }
