@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::command::Cmd;
+use crate::packages;
 use crate::toolchain::{TARGET, Toolchain};
 use crate::workspace::Workspace;
 
@@ -37,7 +38,7 @@ pub(crate) fn ebpf(workspace: &Workspace) -> Result<()> {
         .quiet()
         .run(workspace)?;
     let toolchain = Toolchain::find_or_install(workspace)?;
-    toolchain.cargo("build", workspace).run(workspace)?;
+    toolchain.build(workspace).run(workspace)?;
     let built = workspace
         .ebpf()
         .join("cargo")
@@ -48,6 +49,7 @@ pub(crate) fn ebpf(workspace: &Workspace) -> Result<()> {
 
 /// The release binaries.
 pub(crate) fn binaries(workspace: &Workspace) -> Result<()> {
+    packages::ensure_libclang(workspace)?;
     Cmd::cargo("build")
         .args([
             "--release",

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fmt};
 
@@ -28,6 +28,7 @@ pub(crate) struct Cmd {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, Option<OsString>)>,
+    directory: Option<PathBuf>,
     user: User,
     quiet: bool,
 }
@@ -45,6 +46,7 @@ impl Cmd {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            directory: None,
             user: User::Builder,
             quiet: false,
         }
@@ -77,8 +79,14 @@ impl Cmd {
         self
     }
 
+    /// Runs it in this directory, not in the workspace's.
+    pub(crate) fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
     /// Runs it as root: directly where this process is root, else through sudo, which may ask for a password.
-    pub(crate) fn as_root(mut self) -> Self {
+    pub(crate) fn with_root(mut self) -> Self {
         self.user = User::Root;
         self
     }
@@ -136,7 +144,7 @@ impl Cmd {
             User::Root if !identity.is_root() => self.through_sudo(),
             User::Root | User::Builder => self.plain(),
         };
-        command.current_dir(workspace.root());
+        command.current_dir(self.directory.as_deref().unwrap_or(workspace.root()));
         if self.user == User::Builder {
             become_builder(&mut command, identity);
         }
@@ -229,9 +237,9 @@ fn quoted(word: &OsStr) -> String {
 }
 
 /// The first file of this name in the search path.
-pub(crate) fn find_program(name: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     // A user's path often lacks the directories of system programs such as nft.
-    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(system)

@@ -10,10 +10,14 @@
     reason = "xtask talks to a person at a terminal"
 )]
 
+mod bench;
 mod build;
 mod command;
+mod demo;
+mod fuzz;
 mod identity;
 mod packages;
+mod test;
 mod toolchain;
 mod workspace;
 
@@ -33,7 +37,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(bench::Args),
     Build(build::Args),
+    Demo(demo::Args),
+    Fuzz(fuzz::Args),
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +57,10 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
     match task {
+        Task::Bench(args) => bench::run(args, &workspace),
         Task::Build(args) => build::run(args, &workspace),
+        Task::Demo(args) => demo::run(args, &workspace),
+        Task::Fuzz(args) => fuzz::run(args, &workspace),
+        Task::Test(args) => test::run(args, &workspace),
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Programs of the operating system that tasks need, and their installation where one is missing.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -113,6 +114,48 @@ pub(crate) fn ensure_tools(tools: &[Tool], workspace: &Workspace) -> Result<()> 
     Ok(())
 }
 
+/// Installs libclang, unless it is there.
+///
+/// rustables reads the kernel's nftables headers with it, by bindgen, when it is compiled.
+pub(crate) fn ensure_libclang(workspace: &Workspace) -> Result<()> {
+    if std::env::var_os("LIBCLANG_PATH").is_some() || has_libclang() {
+        return Ok(());
+    }
+    println!("libclang is missing: rustables reads the kernel's nftables headers with it");
+    install(&["libclang-dev"], workspace)
+}
+
+/// Whether libclang is at one of the places where clang-sys looks for it.
+fn has_libclang() -> bool {
+    let llvm = fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"))
+        .map(|entry| entry.path().join("lib"));
+    let system = [
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/local/lib",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+    ];
+    llvm.chain(system.into_iter().map(PathBuf::from))
+        .any(|directory| {
+            fs::read_dir(directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|entry| {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    // Not libclang-cpp, which is the interface for C++.
+                    name.contains(".so")
+                        && (name.starts_with("libclang.so") || name.starts_with("libclang-"))
+                        && !name.starts_with("libclang-cpp")
+                })
+        })
+}
+
 /// Installs Debian packages.
 ///
 /// # Errors
@@ -148,5 +191,5 @@ fn apt_get(args: &[&str]) -> Cmd {
     Cmd::new("apt-get")
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .as_root()
+        .with_root()
 }

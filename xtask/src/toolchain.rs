@@ -68,8 +68,30 @@ impl Toolchain {
         Ok(Self { compiler, linker })
     }
 
+    /// `cargo build` of the eBPF crate.
+    pub(crate) fn build(&self, workspace: &Workspace) -> Cmd {
+        self.cargo("build", workspace)
+    }
+
+    /// clippy for the eBPF crate, warnings denied.
+    ///
+    /// # Errors
+    ///
+    /// The compiler has no clippy of its own version, and none can be installed.
+    pub(crate) fn clippy(&self, workspace: &Workspace) -> Result<Cmd> {
+        match self.compiler.kind {
+            Kind::Debian => {
+                debian::ensure_clippy(workspace)?;
+                Ok(debian::with_clippy(self.cargo("check", workspace)))
+            }
+            Kind::Nightly => Ok(self
+                .cargo("clippy", workspace)
+                .args(["--", "-D", "warnings"])),
+        }
+    }
+
     /// `cargo SUBCOMMAND` for the eBPF crate.
-    pub(crate) fn cargo(&self, subcommand: &str, workspace: &Workspace) -> Cmd {
+    fn cargo(&self, subcommand: &str, workspace: &Workspace) -> Cmd {
         // BTF tells the kernel and aya the types of maps and functions. The flags are separated by U+001F, since a
         // path may hold spaces.
         let mut flags = std::ffi::OsString::from("-Clink-arg=--btf\u{1f}-Clinker=");
