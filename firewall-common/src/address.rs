@@ -6,107 +6,113 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The first twelve bytes of an IPv4-mapped address, `::ffff:0:0/96` (RFC 4291, 2.5.5.2).
-#[cfg(test)]
-const MAPPED_PREFIX: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+/// The third word of an IPv4-mapped address, `::ffff:0:0/96` (RFC 4291, 2.5.5.2).
+const MAPPED: u32 = 0xffff_u32.to_be();
 
-/// An IP address in network order, IPv4 as IPv4-mapped.
+/// An IP address as it lies in memory and on the wire, IPv4 as IPv4-mapped.
+///
+/// In words, each in network order: the kernel hands addresses to eBPF programs so, and bytes would
+/// have to be compared one by one there.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Address([u8; 16]);
+pub struct Address([u32; 4]);
 
 impl Address {
     /// The unspecified IPv6 address, `::`.
-    pub const UNSPECIFIED: Self = Self([0; 16]);
+    pub const UNSPECIFIED: Self = Self([0; 4]);
 
-    /// From an IPv6 address (IPv4-mapped or not) in network order.
-    #[inline]
+    /// From the words of an IPv6 address (IPv4-mapped or not), each in network order.
+    #[inline(always)]
     #[must_use]
-    pub const fn from_v6(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
     }
 
     /// From an IPv4 address in network order.
-    #[inline]
+    #[inline(always)]
     #[must_use]
-    pub const fn from_v4([a, b, c, d]: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    pub const fn from_v4_word(word: u32) -> Self {
+        Self([0, 0, MAPPED, word])
     }
 
-    /// The 16 bytes, in network order.
-    #[inline]
+    /// The words, each in network order.
+    #[inline(always)]
     #[must_use]
-    pub const fn to_bytes(self) -> [u8; 16] {
+    pub const fn words(self) -> [u32; 4] {
         self.0
     }
 
-    /// The four bytes of an IPv4 address, if that is what this is.
-    #[inline]
+    /// The word of an IPv4 address in network order, if that is what this is.
+    #[inline(always)]
     #[must_use]
-    pub const fn to_v4(self) -> Option<[u8; 4]> {
-        let [_, _, _, _, _, _, _, _, _, _, _, _, a, b, c, d] = self.0;
-        if self.is_v4() {
-            Some([a, b, c, d])
-        } else {
-            None
-        }
+    pub const fn v4_word(self) -> Option<u32> {
+        if self.is_v4() { Some(self.0[3]) } else { None }
+    }
+
+    /// The 16 bytes, in network order.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        let [w, x, y, z] = self.0;
+        let ([a, b, c, d], [e, f, g, h]) = (w.to_ne_bytes(), x.to_ne_bytes());
+        let ([i, j, k, l], [m, n, o, p]) = (y.to_ne_bytes(), z.to_ne_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// From the 16 bytes of an IPv6 address (IPv4-mapped or not), in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        Self([
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+            u32::from_ne_bytes([m, n, o, p]),
+        ])
     }
 
     /// Whether this is an IPv4 address (IPv4-mapped).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn is_v4(self) -> bool {
-        let (high, low) = self.halves();
-        let (prefix_high, prefix_low) = Self::from_v4([0; 4]).halves();
-        // The first eight bytes, then the next four of the second half.
-        high == prefix_high && low >> 32 == prefix_low >> 32
+        let [w, x, y, _] = self.0;
+        w | x == 0 && y == MAPPED
     }
 
     /// Whether a packet to this address stays on the host's own loopback.
     ///
     /// `0.0.0.0` and `::` count: `connect(2)` and `sendto(2)` take them for loopback.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn is_loopback(self) -> bool {
-        let (high, low) = self.halves();
+        let [w, x, y, z] = self.0;
         if self.is_v4() {
-            let v4 = low & 0xffff_ffff;
-            v4 >> 24 == 127 || v4 == 0
+            z == 0 || u32::from_be(z) >> 24 == 127
         } else {
-            // `::` is 0 and `::1` is 1.
-            high == 0 && low <= 1
+            // `::` and `::1`.
+            w | x | y == 0 && u32::from_be(z) <= 1
         }
     }
 
-    /// Whether two addresses are the same, as two comparisons of eight bytes: the derived comparison
-    /// of arrays becomes a loop in eBPF.
-    #[inline]
+    /// Whether two addresses are the same. Written out: what is derived compares arrays by a loop in
+    /// eBPF.
+    #[inline(always)]
     #[must_use]
     pub const fn is(self, other: Self) -> bool {
-        let (high, low) = self.halves();
-        let (other_high, other_low) = other.halves();
-        high == other_high && low == other_low
-    }
-
-    /// The two halves as numbers.
-    const fn halves(self) -> (u64, u64) {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
-        (
-            u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_be_bytes([i, j, k, l, m, n, o, p]),
-        )
+        let ([w, x, y, z], [a, b, c, d]) = (self.0, other.0);
+        (w ^ a) | (x ^ b) | (y ^ c) | (z ^ d) == 0
     }
 }
 
 impl From<Ipv4Addr> for Address {
     fn from(address: Ipv4Addr) -> Self {
-        Self::from_v4(address.octets())
+        Self::from_v4_word(u32::from_ne_bytes(address.octets()))
     }
 }
 
 impl From<Ipv6Addr> for Address {
     fn from(address: Ipv6Addr) -> Self {
-        Self::from_v6(address.octets())
+        Self::from_bytes(address.octets())
     }
 }
 
@@ -122,26 +128,41 @@ impl From<IpAddr> for Address {
 impl From<Address> for IpAddr {
     /// IPv4-mapped addresses come back as IPv4.
     fn from(address: Address) -> Self {
-        Ipv6Addr::from(address.0).to_canonical()
+        Ipv6Addr::from(address.to_bytes()).to_canonical()
     }
 }
 
-/// An address and a port (or two bytes of zero, for what has no ports).
+/// An address and a port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// The address.
     pub address: Address,
-    /// The port, in host order.
+    /// The port, in host order; 0 for what has none.
     pub port: u16,
+    /// Keeps the size a multiple of the alignment.
+    reserved: u16,
+}
+
+impl Destination {
+    /// No address and no port.
+    pub const NONE: Self = Self::new(Address::UNSPECIFIED, 0);
+
+    /// An address and a port in host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: Address, port: u16) -> Self {
+        Self {
+            address,
+            port,
+            reserved: 0,
+        }
+    }
 }
 
 impl From<SocketAddr> for Destination {
     fn from(address: SocketAddr) -> Self {
-        Self {
-            address: address.ip().into(),
-            port: address.port(),
-        }
+        Self::new(address.ip().into(), address.port())
     }
 }
 
@@ -159,28 +180,26 @@ mod tests {
 
     #[test]
     fn layout() {
-        assert_eq!((size_of::<Address>(), align_of::<Address>()), (16, 1));
+        assert_eq!((size_of::<Address>(), align_of::<Address>()), (16, 4));
         assert_eq!(
             (size_of::<Destination>(), align_of::<Destination>()),
-            (18, 2)
+            (20, 4)
         );
+        assert_eq!(core::mem::offset_of!(Destination, address), 0);
         assert_eq!(core::mem::offset_of!(Destination, port), 16);
-    }
-
-    #[test]
-    fn mapped_prefix_is_what_the_rfc_says() {
-        assert_eq!(Address::from_v4([192, 0, 2, 1]).0[..12], MAPPED_PREFIX);
+        assert_eq!(core::mem::offset_of!(Destination, reserved), 18);
     }
 
     proptest! {
         #[test]
         fn agrees_with_the_standard_library(bytes: [u8; 16], v4: [u8; 4], mapped: bool) {
-            let address = if mapped { Address::from_v4(v4) } else { Address::from_v6(bytes) };
+            let address = if mapped { Ipv4Addr::from(v4).into() } else { Address::from_bytes(bytes) };
             let ip = IpAddr::from(address);
             prop_assert_eq!(address.is_v4(), ip.is_ipv4());
             prop_assert_eq!(address.is_loopback(), ip.is_loopback() || ip.is_unspecified());
             prop_assert_eq!(Address::from(ip), address);
-            prop_assert_eq!(address.to_v4().is_some(), ip.is_ipv4());
+            prop_assert_eq!(address.v4_word().is_some(), ip.is_ipv4());
+            prop_assert_eq!(Address::from_bytes(address.to_bytes()), address);
         }
 
         #[test]
@@ -197,8 +216,8 @@ mod tests {
         fn equality_is_bytewise(a: [u8; 16], at in 0usize..16, bit in 0u8..8) {
             let mut b = a;
             b[at] ^= 1 << bit;
-            prop_assert!(Address(a).is(Address(a)));
-            prop_assert!(!Address(a).is(Address(b)));
+            prop_assert!(Address::from_bytes(a).is(Address::from_bytes(a)));
+            prop_assert!(!Address::from_bytes(a).is(Address::from_bytes(b)));
         }
     }
 }

@@ -21,7 +21,7 @@ pub enum Transport {
 
 impl Transport {
     /// From an IP protocol number; `None` for everything that a workload may not speak.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn from_protocol(protocol: u32) -> Option<Self> {
         match protocol {
@@ -32,7 +32,7 @@ impl Transport {
     }
 
     /// The IP protocol number.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn protocol(self) -> u8 {
         match self {
@@ -72,12 +72,12 @@ pub enum Verdict {
 }
 
 /// Decides on one flow. The order of the rules is the rule.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub const fn decide(endpoints: &Endpoints, flow: &Flow) -> Verdict {
     let Flow {
         transport,
-        destination: Destination { address, port },
+        destination: Destination { address, port, .. },
     } = *flow;
 
     // Before the port rules: the workload's own servers on loopback may have any port, 53 too.

@@ -70,7 +70,7 @@ impl Endpoints {
     }
 
     /// From the value as it lies in memory, in words: what the eBPF programs read.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn from_words([a, b, c, d]: [u64; Self::SIZE / 8]) -> Self {
         let [c0, c1, c2, c3, c4, c5, c6, c7] = c.to_ne_bytes();
@@ -92,21 +92,21 @@ impl Endpoints {
     }
 
     /// The proxy's IPv4 address.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn address_v4(&self) -> Address {
-        Address::from_v4(self.v4)
+        Address::from_v4_word(u32::from_ne_bytes(self.v4))
     }
 
     /// The proxy's IPv6 address.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn address_v6(&self) -> Address {
-        Address::from_v6(self.v6)
+        Address::from_bytes(self.v6)
     }
 
     /// Whether this is one of the proxy's two addresses, whatever the port.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn is_proxy(&self, address: Address) -> bool {
         address.is(self.address_v4()) || address.is(self.address_v6())
@@ -116,7 +116,7 @@ impl Endpoints {
     ///
     /// The transparent listener is not among them: a connection that was not redirected to it has no
     /// original destination.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn is_public_port(&self, transport: Transport, port: u16) -> bool {
         // A closed door has port 0, which is nobody's.
@@ -135,7 +135,7 @@ impl Endpoints {
 
     /// Whether packets to this port of the proxy may leave a workload's socket: the public ports, and
     /// the transparent listener, which connections were rewritten to.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn is_listener_port(&self, transport: Transport, port: u16) -> bool {
         match transport {
@@ -145,7 +145,7 @@ impl Endpoints {
     }
 
     /// The port behind a door; 0 when it is closed.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn port(&self, door: Door) -> u16 {
         match door {
@@ -155,7 +155,7 @@ impl Endpoints {
     }
 
     /// Whether this is a listener of the proxy, as seen in a packet.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn is_listener(&self, transport: Transport, at: Destination) -> bool {
         self.is_proxy(at.address) && self.is_listener_port(transport, at.port)

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One denial, as the kernel reports it through the ring buffer.
 
-use crate::{Address, Destination, Owner, Reason, flow::array};
+use crate::{
+    Destination, Owner, Reason,
+    flow::{array, destination},
+};
 
 /// The hook that denied.
 #[repr(u8)]
@@ -54,7 +57,7 @@ impl Hook {
     }
 
     /// The number, as events have it.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -82,16 +85,16 @@ pub struct Event {
     pub destination: Destination,
     /// Why.
     pub reason: Reason,
-    /// Type of the socket for [`Hook::SockCreate`], name of the option for [`Hook::Setsockopt`].
-    pub detail: u32,
     /// IP protocol; level of the option for [`Hook::Setsockopt`].
     pub protocol: u16,
+    /// Type of the socket for [`Hook::SockCreate`], name of the option for [`Hook::Setsockopt`].
+    pub detail: u32,
     /// Address family of the socket or packet: 2 for IPv4, 10 for IPv6, or what was asked for.
     pub family: u8,
     /// Which hook.
     pub hook: Hook,
     /// Keeps the size a multiple of the alignment.
-    pub reserved: u32,
+    pub reserved: u16,
 }
 
 /// The bytes are not an event of this version.
@@ -117,19 +120,16 @@ impl Event {
     /// The length, the reason or the hook is none that this version knows.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedEvent> {
         let bytes: &[u8; Self::SIZE] = bytes.try_into().map_err(|_source| MalformedEvent)?;
-        let reason = Reason::from_number(u16::from_ne_bytes(array(bytes, 66)));
-        let hook = Hook::ALL.iter().find(|hook| hook.number() == bytes[75]);
+        let reason = Reason::from_number(u16::from_ne_bytes(array(bytes, 68)));
+        let hook = Hook::ALL.iter().find(|hook| hook.number() == bytes[77]);
         Ok(Self {
             time: u64::from_ne_bytes(array(bytes, 0)),
             owner: Owner::from_bytes(&array(bytes, 8)),
-            destination: Destination {
-                address: Address::from_v6(array(bytes, 48)),
-                port: u16::from_ne_bytes(array(bytes, 64)),
-            },
+            destination: destination(bytes, 48),
             reason: reason.ok_or(MalformedEvent)?,
-            detail: u32::from_ne_bytes(array(bytes, 68)),
-            protocol: u16::from_ne_bytes(array(bytes, 72)),
-            family: bytes[74],
+            detail: u32::from_ne_bytes(array(bytes, 72)),
+            protocol: u16::from_ne_bytes(array(bytes, 70)),
+            family: bytes[76],
             hook: *hook.ok_or(MalformedEvent)?,
             reserved: 0,
         })
@@ -141,6 +141,9 @@ mod tests {
     use core::mem::offset_of;
 
     use super::*;
+    use crate::Address;
+
+    const ADDRESS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7];
 
     #[test]
     fn layout() {
@@ -148,12 +151,12 @@ mod tests {
         assert_eq!(offset_of!(Event, time), 0);
         assert_eq!(offset_of!(Event, owner), 8);
         assert_eq!(offset_of!(Event, destination), 48);
-        assert_eq!(offset_of!(Event, reason), 66);
-        assert_eq!(offset_of!(Event, detail), 68);
-        assert_eq!(offset_of!(Event, protocol), 72);
-        assert_eq!(offset_of!(Event, family), 74);
-        assert_eq!(offset_of!(Event, hook), 75);
-        assert_eq!(offset_of!(Event, reserved), 76);
+        assert_eq!(offset_of!(Event, reason), 68);
+        assert_eq!(offset_of!(Event, detail), 72);
+        assert_eq!(offset_of!(Event, protocol), 70);
+        assert_eq!(offset_of!(Event, family), 76);
+        assert_eq!(offset_of!(Event, hook), 77);
+        assert_eq!(offset_of!(Event, reserved), 78);
     }
 
     fn bytes() -> [u8; Event::SIZE] {
@@ -161,13 +164,13 @@ mod tests {
         bytes[..8].copy_from_slice(&7_u64.to_ne_bytes());
         bytes[16..20].copy_from_slice(&41_u32.to_ne_bytes());
         bytes[20..24].copy_from_slice(&42_u32.to_ne_bytes());
-        bytes[48..64].copy_from_slice(&Address::from_v4([192, 0, 2, 7]).to_bytes());
+        bytes[48..64].copy_from_slice(&ADDRESS);
         bytes[64..66].copy_from_slice(&443_u16.to_ne_bytes());
-        bytes[66..68].copy_from_slice(&Reason::TcpNotAllowed.number().to_ne_bytes());
-        bytes[68..72].copy_from_slice(&9_u32.to_ne_bytes());
-        bytes[72..74].copy_from_slice(&6_u16.to_ne_bytes());
-        bytes[74] = 2;
-        bytes[75] = Hook::Connect4.number();
+        bytes[68..70].copy_from_slice(&Reason::TcpNotAllowed.number().to_ne_bytes());
+        bytes[72..76].copy_from_slice(&9_u32.to_ne_bytes());
+        bytes[70..72].copy_from_slice(&6_u16.to_ne_bytes());
+        bytes[76] = 2;
+        bytes[77] = Hook::Connect4.number();
         bytes
     }
 
@@ -175,7 +178,7 @@ mod tests {
     fn from_bytes_reads_every_field() {
         let event = Event::from_bytes(&bytes()).unwrap();
         assert_eq!((event.time, event.owner.pid, event.owner.tgid), (7, 41, 42));
-        assert_eq!(event.destination.address, Address::from_v4([192, 0, 2, 7]));
+        assert_eq!(event.destination.address, Address::from_bytes(ADDRESS));
         assert_eq!(
             (event.destination.port, event.protocol, event.family),
             (443, 6, 2)
@@ -193,8 +196,8 @@ mod tests {
             assert_eq!(Event::from_bytes(&good[..length]), Err(MalformedEvent));
         }
         let (mut no_reason, mut no_hook) = (good, good);
-        no_reason[66..68].fill(0xff);
-        no_hook[75] = 0;
+        no_reason[68..70].fill(0xff);
+        no_hook[77] = 0;
         assert_eq!(Event::from_bytes(&no_reason), Err(MalformedEvent));
         assert_eq!(Event::from_bytes(&no_hook), Err(MalformedEvent));
     }

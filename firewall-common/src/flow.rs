@@ -26,7 +26,7 @@ impl FlowKey {
     pub const SIZE: usize = 20;
 
     /// The key of the flow that comes from `peer`.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn new(transport: Transport, peer: Destination) -> Self {
         let protocol = match transport {
@@ -113,7 +113,7 @@ pub struct FlowInfo {
     /// for it by itself.
     pub original: Destination,
     /// Keeps the size a multiple of the alignment.
-    pub reserved: [u16; 3],
+    pub reserved: u32,
 }
 
 impl FlowInfo {
@@ -125,13 +125,16 @@ impl FlowInfo {
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
         Self {
             owner: Owner::from_bytes(&array(bytes, 0)),
-            original: Destination {
-                address: Address::from_v6(array(bytes, 40)),
-                port: u16::from_ne_bytes(array(bytes, 56)),
-            },
-            reserved: [0; 3],
+            original: destination(bytes, 40),
+            reserved: 0,
         }
     }
+}
+
+/// A destination as it lies in memory, from `at`.
+pub(crate) fn destination(bytes: &[u8], at: usize) -> Destination {
+    let address = Address::from_bytes(array(bytes, at));
+    Destination::new(address, u16::from_ne_bytes(array(bytes, at + 16)))
 }
 
 /// `N` bytes from `at`. The callers' sizes are constants of this crate, covered by tests.
@@ -147,11 +150,14 @@ mod tests {
 
     use super::*;
 
+    const ADDRESS: Address =
+        Address::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7]);
+
     #[test]
     fn layout() {
         assert_eq!(
             (size_of::<FlowKey>(), align_of::<FlowKey>()),
-            (FlowKey::SIZE, 2)
+            (FlowKey::SIZE, 4)
         );
         assert_eq!(
             (offset_of!(FlowKey, address), offset_of!(FlowKey, port)),
@@ -175,7 +181,7 @@ mod tests {
             (offset_of!(FlowInfo, owner), offset_of!(FlowInfo, original)),
             (0, 40)
         );
-        assert_eq!(offset_of!(FlowInfo, reserved), 58);
+        assert_eq!(offset_of!(FlowInfo, reserved), 60);
     }
 
     #[test]
@@ -186,22 +192,19 @@ mod tests {
         bytes[12..16].copy_from_slice(&2_u32.to_ne_bytes());
         bytes[16..20].copy_from_slice(&3_u32.to_ne_bytes());
         bytes[24..28].copy_from_slice(b"curl");
-        bytes[40..56].copy_from_slice(&Address::from_v4([192, 0, 2, 7]).to_bytes());
+        bytes[40..56].copy_from_slice(&ADDRESS.to_bytes());
         bytes[56..58].copy_from_slice(&443_u16.to_ne_bytes());
         let info = FlowInfo::from_bytes(&bytes);
         assert_eq!(info.owner.cgroup, 0x1122_3344_5566_7788);
         assert_eq!((info.owner.pid, info.owner.tgid, info.owner.uid), (1, 2, 3));
         assert_eq!(info.owner.command(), b"curl");
         assert_eq!(info.original.port, 443);
-        assert_eq!(info.original.address, Address::from_v4([192, 0, 2, 7]));
+        assert_eq!(info.original.address, ADDRESS);
     }
 
     #[test]
     fn key_is_in_the_order_of_the_fields() {
-        let peer = Destination {
-            address: Address::from_v4([10, 0, 0, 1]),
-            port: 0x0909,
-        };
+        let peer = Destination::new(ADDRESS, 0x0909);
         let bytes = FlowKey::new(Transport::Udp, peer).to_bytes();
         assert_eq!(bytes[..16], peer.address.to_bytes());
         assert_eq!(bytes[16..18], [9, 9]);

@@ -22,108 +22,76 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Bytes to read of an IPv4 packet: a header without options, and the ports.
-    pub const V4_LENGTH: usize = 24;
-    /// Bytes to read of an IPv6 packet: the fixed header, and the ports.
-    pub const V6_LENGTH: usize = 44;
+    /// Words to read of an IPv4 packet: a header without options, and the ports.
+    pub const V4_WORDS: usize = 6;
+    /// Words to read of an IPv6 packet: the fixed header, and the ports.
+    pub const V6_WORDS: usize = 11;
 
-    /// Reads an IPv4 header (RFC 791, 3.1).
-    #[inline]
+    /// Reads an IPv4 header (RFC 791, 3.1), as it lies in memory.
+    #[inline(always)]
     #[must_use]
-    pub const fn v4(bytes: &[u8; Self::V4_LENGTH]) -> Self {
-        let [version, _, _, _, _, _, f0, f1, _, protocol, _, _, ..] = *bytes;
-        let [.., s0, s1, s2, s3, d0, d1, d2, d3, sp0, sp1, dp0, dp1] = *bytes;
-        let fragment = u16::from_be_bytes([f0, f1]);
-        let transport = decide_v4_header(version, fragment, protocol);
-        let (source, destination) = ports(transport, [sp0, sp1], [dp0, dp1]);
+    pub const fn v4(words: &[u32; Self::V4_WORDS]) -> Self {
+        let [first, fragment, third, source, destination, l4] = *words;
+        let [version, _, _, _] = first.to_ne_bytes();
+        let [_, _, f0, f1] = fragment.to_ne_bytes();
+        let [_, protocol, _, _] = third.to_ne_bytes();
+        let transport = decide_v4_header(version, u16::from_be_bytes([f0, f1]), protocol);
+        let (from, to) = ports(transport, l4);
         Self {
             family: 2,
             protocol,
-            source: Destination {
-                address: Address::from_v4([s0, s1, s2, s3]),
-                port: source,
-            },
-            destination: Destination {
-                address: Address::from_v4([d0, d1, d2, d3]),
-                port: destination,
-            },
+            source: Destination::new(Address::from_v4_word(source), from),
+            destination: Destination::new(Address::from_v4_word(destination), to),
             transport,
         }
     }
 
-    /// Reads a fixed IPv6 header (RFC 8200, 3).
-    #[inline]
+    /// Reads a fixed IPv6 header (RFC 8200, 3), as it lies in memory.
+    #[inline(always)]
     #[must_use]
-    pub const fn v6(bytes: &[u8; Self::V6_LENGTH]) -> Self {
-        let (fixed, addresses) = bytes.split_at(8);
-        let (source, rest) = addresses.split_at(16);
-        let (destination, l4) = rest.split_at(16);
-        let (
-            [version, _, _, _, _, _, protocol, _],
-            Some(source),
-            Some(destination),
-            [sp0, sp1, dp0, dp1],
-        ) = (
-            fixed,
-            source.first_chunk::<16>(),
-            destination.first_chunk::<16>(),
-            l4,
-        )
-        else {
-            // The lengths above add up to `V6_LENGTH`: this is never reached, and would deny.
-            return Self::unreadable(10);
-        };
-        let source = Address::from_v6(*source);
-        let destination = Address::from_v6(*destination);
-        let transport = if *version >> 4 != 6 || source.is_v4() || destination.is_v4() {
+    pub const fn v6(words: &[u32; Self::V6_WORDS]) -> Self {
+        let [first, second, s0, s1, s2, s3, d0, d1, d2, d3, l4] = *words;
+        let [version, _, _, _] = first.to_ne_bytes();
+        let [_, _, protocol, _] = second.to_ne_bytes();
+        let source = Address::from_words([s0, s1, s2, s3]);
+        let destination = Address::from_words([d0, d1, d2, d3]);
+        let transport = if version >> 4 != 6 || source.is_v4() || destination.is_v4() {
             // On the wire `::ffff:127.0.0.1` is not loopback but an address like any other.
             Err(Reason::PacketMalformed)
         } else {
-            decide_v6_header(*protocol)
+            decide_v6_header(protocol)
         };
-        let (source_port, destination_port) = ports(transport, [*sp0, *sp1], [*dp0, *dp1]);
+        let (from, to) = ports(transport, l4);
         Self {
             family: 10,
-            protocol: *protocol,
-            source: Destination {
-                address: source,
-                port: source_port,
-            },
-            destination: Destination {
-                address: destination,
-                port: destination_port,
-            },
+            protocol,
+            source: Destination::new(source, from),
+            destination: Destination::new(destination, to),
             transport,
         }
     }
 
     /// A packet that is too short to read, or of no family that we know.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn unreadable(family: u8) -> Self {
-        let nowhere = Destination {
-            address: Address::UNSPECIFIED,
-            port: 0,
-        };
         Self {
             family,
             protocol: 0,
-            source: nowhere,
-            destination: nowhere,
+            source: Destination::NONE,
+            destination: Destination::NONE,
             transport: Err(Reason::PacketMalformed),
         }
     }
 }
 
 /// The ports, where TCP and UDP have them.
-const fn ports(
-    transport: Result<Transport, Reason>,
-    source: [u8; 2],
-    destination: [u8; 2],
-) -> (u16, u16) {
+#[inline(always)]
+const fn ports(transport: Result<Transport, Reason>, word: u32) -> (u16, u16) {
     match transport {
         Ok(Transport::Tcp | Transport::Udp) => {
-            (u16::from_be_bytes(source), u16::from_be_bytes(destination))
+            let [s0, s1, d0, d1] = word.to_ne_bytes();
+            (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]))
         }
         Err(_) => (0, 0),
     }
@@ -131,6 +99,7 @@ const fn ports(
 
 /// Decides on the fixed part of an IPv4 header: its first byte, the field of flags and fragment
 /// offset in host order, and the protocol.
+#[inline(always)]
 const fn decide_v4_header(version: u8, fragment: u16, protocol: u8) -> Result<Transport, Reason> {
     // RFC 791: "more fragments" and the offset; "do not fragment" is harmless.
     const MORE_OR_OFFSET: u16 = 0x3fff;
@@ -154,6 +123,7 @@ const fn decide_v4_header(version: u8, fragment: u16, protocol: u8) -> Result<Tr
 
 /// Decides on the next-header field of a fixed IPv6 header. No extension header is stepped over:
 /// none is needed, and several change where the packet goes.
+#[inline(always)]
 const fn decide_v6_header(next_header: u8) -> Result<Transport, Reason> {
     match next_header {
         6 => Ok(Transport::Tcp),
@@ -172,7 +142,7 @@ const fn decide_v6_header(next_header: u8) -> Result<Transport, Reason> {
 /// # Errors
 ///
 /// The reason to drop the packet.
-#[inline]
+#[inline(always)]
 pub const fn decide_egress(endpoints: &Endpoints, headers: &Headers) -> Result<Transport, Reason> {
     let transport = match headers.transport {
         Ok(transport) => transport,
@@ -193,7 +163,7 @@ pub const fn decide_egress(endpoints: &Endpoints, headers: &Headers) -> Result<T
 /// # Errors
 ///
 /// The reason to drop the packet.
-#[inline]
+#[inline(always)]
 pub const fn decide_ingress(endpoints: &Endpoints, source: Address) -> Result<(), Reason> {
     if source.is_loopback() || endpoints.is_proxy(source) {
         Ok(())
@@ -221,6 +191,15 @@ mod tests {
         reserved: 0,
     };
 
+    /// Bytes of the wire as words of memory.
+    fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_ne_bytes(bytes.try_into().unwrap());
+        }
+        words
+    }
+
     /// A packet to `ip` and `port`, with the standard library's idea of the bytes.
     fn packet(ip: IpAddr, port: u16, protocol: u8) -> Headers {
         match ip {
@@ -232,7 +211,7 @@ mod tests {
                 bytes[16..20].copy_from_slice(&to.octets());
                 bytes[20..22].copy_from_slice(&40000_u16.to_be_bytes());
                 bytes[22..24].copy_from_slice(&port.to_be_bytes());
-                Headers::v4(&bytes)
+                Headers::v4(&words(&bytes))
             }
             IpAddr::V6(to) => {
                 let mut bytes = [0; 44];
@@ -242,7 +221,7 @@ mod tests {
                 bytes[24..40].copy_from_slice(&to.octets());
                 bytes[40..42].copy_from_slice(&40000_u16.to_be_bytes());
                 bytes[42..44].copy_from_slice(&port.to_be_bytes());
-                Headers::v6(&bytes)
+                Headers::v6(&words(&bytes))
             }
         }
     }
@@ -312,7 +291,7 @@ mod tests {
         /// No byte of a packet makes the parsers panic, and a port is never invented.
         #[test]
         fn any_bytes(bytes: [u8; 44]) {
-            for headers in [Headers::v6(&bytes), Headers::v4(bytes.first_chunk().unwrap())] {
+            for headers in [Headers::v6(&words(&bytes)), Headers::v4(&words(&bytes[..24]))] {
                 if headers.transport.is_err() {
                     prop_assert_eq!((headers.source.port, headers.destination.port), (0, 0));
                     prop_assert!(decide_egress(&ENDPOINTS, &headers).is_err());

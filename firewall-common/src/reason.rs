@@ -38,7 +38,7 @@ macro_rules! reasons {
             }
 
             /// The number, as events and counters have it.
-            #[inline]
+            #[inline(always)]
             #[must_use]
             pub const fn number(self) -> u16 {
                 match self { $(Self::$variant => $number,)+ }
@@ -104,7 +104,7 @@ reasons! {
 
 impl Reason {
     /// Index into the kernel's counters. Only the kernel's own reasons have one.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn counter(self) -> Option<u32> {
         let number = u32::from(self.number());

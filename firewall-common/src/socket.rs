@@ -20,7 +20,7 @@ const DGRAM: u32 = 2;
 /// # Errors
 ///
 /// The reason to refuse the socket.
-#[inline]
+#[inline(always)]
 pub const fn decide_socket(family: u32, kind: u32, protocol: u32) -> Result<Transport, Reason> {
     if family != INET && family != INET6 {
         return Err(Reason::SocketNotAllowed);

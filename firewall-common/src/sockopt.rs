@@ -96,7 +96,7 @@ const IPV6_SET: [u64; 2] = set(IPV6);
 /// # Errors
 ///
 /// The reason to refuse the option.
-#[inline]
+#[inline(always)]
 pub const fn decide_sockopt(level: i32, name: i32) -> Result<(), Reason> {
     let [low, high] = match level {
         SOCKET => SOCKET_SET,
@@ -118,7 +118,7 @@ pub const fn decide_sockopt(level: i32, name: i32) -> Result<(), Reason> {
 }
 
 /// Whether this option is `IPV6_V6ONLY`, which the connect hook must know of.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub const fn is_v6only(level: i32, name: i32) -> bool {
     const V6ONLY: i32 = 26;

@@ -40,32 +40,25 @@ pub(crate) fn protocol(ctx: &SockAddrContext) -> u32 {
 /// The address that an IPv4 call is about.
 #[inline(always)]
 pub(crate) fn read_v4(ctx: &SockAddrContext) -> Destination {
-    let address = read!(ctx.sock_addr, user_ip4);
-    Destination {
-        address: Address::from_v4(address.to_ne_bytes()),
-        port: port(ctx),
-    }
+    Destination::new(Address::from_v4_word(read!(ctx.sock_addr, user_ip4)), port(ctx))
 }
 
 /// The address that an IPv6 call is about, which may be IPv4-mapped.
 #[inline(always)]
 pub(crate) fn read_v6(ctx: &SockAddrContext) -> Destination {
-    let address = v6([
+    let address = Address::from_words([
         read!(ctx.sock_addr, user_ip6[0]),
         read!(ctx.sock_addr, user_ip6[1]),
         read!(ctx.sock_addr, user_ip6[2]),
         read!(ctx.sock_addr, user_ip6[3]),
     ]);
-    Destination {
-        address,
-        port: port(ctx),
-    }
+    Destination::new(address, port(ctx))
 }
 
 /// The address that a socket is bound to; `::` when it is not.
 #[inline(always)]
 pub(crate) fn bound_v6(sk: *mut bpf_sock) -> Address {
-    v6([
+    Address::from_words([
         read!(sk, src_ip6[0]),
         read!(sk, src_ip6[1]),
         read!(sk, src_ip6[2]),
@@ -77,44 +70,26 @@ pub(crate) fn bound_v6(sk: *mut bpf_sock) -> Address {
 /// packet hook drops what comes of it.
 #[inline(always)]
 pub(crate) fn write_v4(ctx: &SockAddrContext, to: Destination) {
-    if let Some(address) = to.address.to_v4() {
-        write!(u32::from_ne_bytes(address), ctx.sock_addr, user_ip4);
+    if let Some(word) = to.address.v4_word() {
+        write!(word, ctx.sock_addr, user_ip4);
     }
-    write_port(ctx, to.port);
+    write!(u32::from(to.port.to_be()), ctx.sock_addr, user_port);
 }
 
 /// Puts another IPv6 address in, IPv4-mapped or not.
 #[inline(always)]
 pub(crate) fn write_v6(ctx: &SockAddrContext, to: Destination) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = to.address.to_bytes();
-    write!(u32::from_ne_bytes([a, b, c, d]), ctx.sock_addr, user_ip6[0]);
-    write!(u32::from_ne_bytes([e, f, g, h]), ctx.sock_addr, user_ip6[1]);
-    write!(u32::from_ne_bytes([i, j, k, l]), ctx.sock_addr, user_ip6[2]);
-    write!(u32::from_ne_bytes([m, n, o, p]), ctx.sock_addr, user_ip6[3]);
-    write_port(ctx, to.port);
+    let [a, b, c, d] = to.address.words();
+    write!(a, ctx.sock_addr, user_ip6[0]);
+    write!(b, ctx.sock_addr, user_ip6[1]);
+    write!(c, ctx.sock_addr, user_ip6[2]);
+    write!(d, ctx.sock_addr, user_ip6[3]);
+    write!(u32::from(to.port.to_be()), ctx.sock_addr, user_port);
 }
 
 /// The port: 16 bits in network order, in a field of 32.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the kernel puts 16 bits there")]
 fn port(ctx: &SockAddrContext) -> u16 {
-    let [first, second, _, _] = read!(ctx.sock_addr, user_port).to_ne_bytes();
-    u16::from_be_bytes([first, second])
-}
-
-#[inline(always)]
-fn write_port(ctx: &SockAddrContext, port: u16) {
-    let [first, second] = port.to_be_bytes();
-    write!(
-        u32::from_ne_bytes([first, second, 0, 0]),
-        ctx.sock_addr,
-        user_port
-    );
-}
-
-/// Four words in network order.
-#[inline(always)]
-pub(crate) fn v6([w, x, y, z]: [u32; 4]) -> Address {
-    let ([a, b, c, d], [e, f, g, h]) = (w.to_ne_bytes(), x.to_ne_bytes());
-    let ([i, j, k, l], [m, n, o, p]) = (y.to_ne_bytes(), z.to_ne_bytes());
-    Address::from_v6([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    u16::from_be(read!(ctx.sock_addr, user_port) as u16)
 }

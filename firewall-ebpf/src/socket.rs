@@ -4,8 +4,8 @@
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{bpf_get_current_cgroup_id, bpf_sk_storage_get},
+        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_sk_storage_get},
     },
 };
 use firewall_common::{COMM_LEN, Owner};
@@ -51,28 +51,40 @@ unsafe fn get<'a>(sk: *mut bpf_sock, flags: u64) -> Option<&'a mut Socket> {
     }
 }
 
-/// The current process.
+/// Writes down the current process.
+///
+/// In place: an owner is 40 bytes, and a program has 512 of stack.
+///
+/// # Safety
+///
+/// `owner` points to memory of the kernel's that may be written: a map's value or a reserved event.
 #[inline(always)]
-pub(crate) fn current() -> Owner {
+pub(crate) unsafe fn write_current(owner: *mut Owner) {
     let ids = bpf_get_current_pid_tgid();
-    Owner {
-        // SAFETY: takes nothing and cannot fail.
-        cgroup: unsafe { bpf_get_current_cgroup_id() },
-        pid: low(ids),
-        tgid: low(ids >> 32),
-        uid: low(bpf_get_current_uid_gid()),
-        reserved: 0,
-        // The helper fails for a buffer of no size only.
-        comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
-    }
+    let uid = low(bpf_get_current_uid_gid());
+    // SAFETY: takes nothing and cannot fail.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: the caller's promise, for this and the next four.
+    unsafe { (&raw mut (*owner).cgroup).write(cgroup) };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*owner).pid).write(low(ids)) };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*owner).tgid).write(low(ids >> 32)) };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*owner).uid).write(uid) };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*owner).reserved).write(0) };
+    // SAFETY: as above. The helper fails for a buffer of no size only, and fills all of this one.
+    let _always_zero = unsafe { bpf_get_current_comm((&raw mut (*owner).comm).cast(), COMM_LEN_U32) };
 }
+
+/// [`COMM_LEN`] as the helper wants it.
+#[expect(clippy::cast_possible_truncation, reason = "16")]
+const COMM_LEN_U32: u32 = COMM_LEN as u32;
 
 /// The lower half.
 #[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the lower half is what is meant"
-)]
-pub(crate) fn low(word: u64) -> u32 {
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is meant")]
+fn low(word: u64) -> u32 {
     word as u32
 }

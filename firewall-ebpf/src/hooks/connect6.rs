@@ -23,7 +23,7 @@ pub(crate) fn run(ctx: &SockAddrContext) -> Result<(), Denied> {
             endpoints.address_v4()
         };
         let port = endpoints.port(rewrite.door);
-        context::write_v6(ctx, Destination { address, port });
+        context::write_v6(ctx, Destination::new(address, port));
     }
     Ok(())
 }

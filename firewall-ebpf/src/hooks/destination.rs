@@ -73,7 +73,8 @@ pub(super) fn judge<'a>(
     let Some(record) = (unsafe { socket::record(context::sk(ctx)) }) else {
         return Err(refuse(Reason::InternalError));
     };
-    record.info.owner = socket::current();
+    // SAFETY: a field of a map's value.
+    unsafe { socket::write_current(&raw mut record.info.owner) };
     record.info.original = asked;
     record.route = route;
     Ok(door.map(|door| Rewrite { door, record }))

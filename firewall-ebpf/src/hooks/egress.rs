@@ -37,12 +37,12 @@ pub(crate) fn run(ctx: &SkBuffContext) -> Result<(), Denied> {
 #[inline(always)]
 pub(super) fn headers(ctx: &SkBuffContext) -> Headers {
     match read!(ctx.skb.skb, protocol) {
-        ETH_P_IP => match ctx.skb.load::<[u8; Headers::V4_LENGTH]>(0) {
-            Ok(bytes) => Headers::v4(&bytes),
+        ETH_P_IP => match ctx.skb.load::<[u32; Headers::V4_WORDS]>(0) {
+            Ok(words) => Headers::v4(&words),
             Err(_) => Headers::unreadable(2),
         },
-        ETH_P_IPV6 => match ctx.skb.load::<[u8; Headers::V6_LENGTH]>(0) {
-            Ok(bytes) => Headers::v6(&bytes),
+        ETH_P_IPV6 => match ctx.skb.load::<[u32; Headers::V6_WORDS]>(0) {
+            Ok(words) => Headers::v6(&words),
             Err(_) => Headers::unreadable(10),
         },
         _ => Headers::unreadable(0),
@@ -70,7 +70,7 @@ fn record<'a>(ctx: &'a SkBuffContext) -> Option<&'a mut Socket> {
 fn remember(ctx: &SkBuffContext, headers: &Headers) -> Option<()> {
     let record = record(ctx)?;
     FLOWS
-        .insert(FlowKey::new(Transport::Udp, headers.source), record.info, 0)
+        .insert(FlowKey::new(Transport::Udp, headers.source), &record.info, 0)
         .ok()
 }
 

@@ -16,10 +16,7 @@ pub(crate) fn run(ctx: &SockAddrContext) -> Result<(), Denied> {
         let port = endpoints.port(rewrite.door);
         context::write_v4(
             ctx,
-            Destination {
-                address: endpoints.address_v4(),
-                port,
-            },
+            Destination::new(endpoints.address_v4(), port),
         );
     }
     Ok(())

@@ -18,10 +18,7 @@ pub(crate) fn run(ctx: &SockAddrContext) -> Result<(), Denied> {
         let port = endpoints.port(rewrite.door);
         context::write_v6(
             ctx,
-            Destination {
-                address: endpoints.address_v6(),
-                port,
-            },
+            Destination::new(endpoints.address_v6(), port),
         );
     }
     Ok(())

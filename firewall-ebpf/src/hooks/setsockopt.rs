@@ -2,7 +2,7 @@
 //! `setsockopt(2)`: refuses what could bend a packet's way, and notes `IPV6_V6ONLY`.
 
 use aya_ebpf::programs::SockoptContext;
-use firewall_common::{Address, Destination, Hook, Reason, decide_sockopt, is_v6only};
+use firewall_common::{Destination, Hook, Reason, decide_sockopt, is_v6only};
 
 use crate::{
     context::read,
@@ -19,10 +19,7 @@ pub(crate) fn run(ctx: &SockoptContext) -> Result<(), Denied> {
             hook: Hook::Setsockopt,
             reason,
             owner: None,
-            destination: Destination {
-                address: Address::UNSPECIFIED,
-                port: 0,
-            },
+            destination: Destination::NONE,
             family: 0,
             protocol: u16::try_from(level).unwrap_or(u16::MAX),
             detail: name.cast_unsigned(),

@@ -4,7 +4,7 @@
 //! Accepted sockets do not pass here, nor do those of other families.
 
 use aya_ebpf::programs::SockContext;
-use firewall_common::{Address, Destination, Hook, Reason, decide_socket};
+use firewall_common::{Destination, Hook, Reason, decide_socket};
 
 use crate::{
     context::read,
@@ -22,10 +22,7 @@ pub(crate) fn run(ctx: &SockContext) -> Result<(), Denied> {
             hook: Hook::SockCreate,
             reason,
             owner: None,
-            destination: Destination {
-                address: Address::UNSPECIFIED,
-                port: 0,
-            },
+            destination: Destination::NONE,
             family: u8::try_from(family).unwrap_or(u8::MAX),
             protocol: u16::try_from(protocol).unwrap_or(u16::MAX),
             detail: kind,
@@ -39,7 +36,8 @@ pub(crate) fn run(ctx: &SockContext) -> Result<(), Denied> {
     // SAFETY: the context of a sock program.
     match unsafe { socket::record(ctx.sock) } {
         Some(record) => {
-            record.info.owner = socket::current();
+            // SAFETY: a field of a map's value.
+            unsafe { socket::write_current(&raw mut record.info.owner) };
             Ok(())
         }
         None => Err(refuse(Reason::InternalError)),

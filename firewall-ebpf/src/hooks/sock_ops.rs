@@ -8,7 +8,7 @@ use aya_ebpf::{bindings::BPF_SOCK_OPS_TCP_CONNECT_CB, programs::SockOpsContext};
 use firewall_common::{Address, Destination, FlowKey, Transport};
 
 use crate::{
-    context::{read, v6},
+    context::read,
     maps::{FLOWS, NOT_PROXY},
     socket,
 };
@@ -34,20 +34,19 @@ fn record(ctx: &SockOpsContext) -> Option<()> {
     if record.route == NOT_PROXY {
         return None;
     }
-    // The kernel keeps the IPv4 source of a socket that connects to an IPv4-mapped address in both
-    // fields; `local_ip6` is mapped then.
-    let address = if read!(ctx.ops, family) == INET {
-        Address::from_v4(read!(ctx.ops, local_ip4).to_ne_bytes())
-    } else {
-        v6([
-            read!(ctx.ops, local_ip6[0]),
-            read!(ctx.ops, local_ip6[1]),
-            read!(ctx.ops, local_ip6[2]),
-            read!(ctx.ops, local_ip6[3]),
-        ])
-    };
+    // All of them before the choice: the compiler would merge the two arms' reads into one at a
+    // computed offset, which the verifier refuses.
+    let v4 = Address::from_v4_word(read!(ctx.ops, local_ip4));
+    let v6 = Address::from_words([
+        read!(ctx.ops, local_ip6[0]),
+        read!(ctx.ops, local_ip6[1]),
+        read!(ctx.ops, local_ip6[2]),
+        read!(ctx.ops, local_ip6[3]),
+    ]);
+    // For an IPv6 socket that connects to an IPv4-mapped address the source is IPv4-mapped, too.
+    let address = if read!(ctx.ops, family) == INET { v4 } else { v6 };
     // In host order, unlike every other port of the kernel's contexts.
     let port = u16::try_from(read!(ctx.ops, local_port)).ok()?;
-    let key = FlowKey::new(Transport::Tcp, Destination { address, port });
-    FLOWS.insert(key, record.info, 0).ok()
+    let key = FlowKey::new(Transport::Tcp, Destination::new(address, port));
+    FLOWS.insert(key, &record.info, 0).ok()
 }
