@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The dependencies: their licences, where they come from, what is banned, and known vulnerabilities.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 
 use super::Args;
@@ -12,29 +14,29 @@ const VERSION: &str = "0.20.2";
 
 pub(crate) fn run(_: &Args, workspace: &Workspace) -> Result<()> {
     let deny = find_or_install(workspace)?;
-    deny_check(&deny)
-        .args(["bans", "licenses", "sources"])
-        .run(workspace)?;
+    // cargo-deny reads the manifest of every dependency, and some are for other systems: nothing fetched them yet.
+    Cmd::cargo("fetch").arg("--locked").run(workspace)?;
+    check(&deny, &["bans", "licenses", "sources"]).run(workspace)?;
     // The advisories come from a git repository, which not every machine can reach. That they could not be looked at
     // is said, and is no failure; a vulnerability that is known here is one.
-    let fetched = Cmd::new(&deny).args(["fetch", "db"]).run(workspace);
-    if fetched.is_err() {
+    if Cmd::new(&deny)
+        .args(["fetch", "db"])
+        .run(workspace)
+        .is_err()
+    {
         println!("advisories NOT checked: their database cannot be reached from here");
         return Ok(());
     }
-    deny_check(&deny).arg("advisories").run(workspace)
+    check(&deny, &["advisories"]).run(workspace)
 }
 
-fn deny_check(deny: &std::path::Path) -> Cmd {
-    Cmd::new(deny).args([
-        "--offline",
-        "--all-features",
-        "check",
-        "--hide-inclusion-graph",
-    ])
+fn check(deny: &Path, what: &[&str]) -> Cmd {
+    Cmd::new(deny)
+        .args(["--offline", "check", "--hide-inclusion-graph"])
+        .args(what)
 }
 
-fn find_or_install(workspace: &Workspace) -> Result<std::path::PathBuf> {
+fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
     let own = workspace.tools().join("bin/cargo-deny");
     if own.exists() {
         return Ok(own);
@@ -42,12 +44,12 @@ fn find_or_install(workspace: &Workspace) -> Result<std::path::PathBuf> {
     if let Some(found) = find_program("cargo-deny") {
         return Ok(found);
     }
-    println!("Compiling cargo-deny {VERSION}: once, a few minutes");
+    println!("Compiling cargo-deny {VERSION}: once, two minutes");
     Cmd::cargo("install")
         .args(["cargo-deny", "--version", VERSION, "--locked", "--quiet"])
         .arg("--root")
         .arg(workspace.tools())
-        // It runs for a second; compiling it with all optimisations takes ten minutes.
+        // It runs for a second; with all optimisations it would compile for ten minutes.
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
