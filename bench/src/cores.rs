@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which core runs what: what is measured has one core to itself, what measures it has another.
 
 use anyhow::{Context, Result};

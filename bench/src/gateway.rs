@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The gateway next to nginx, which does the same header replacement, and next to no gateway.
 //!
 //! Everything is on loopback in a fresh network namespace: one emulator, one load client, and the

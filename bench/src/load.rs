@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The load client: HTTP/1.1, keep-alive, one thread, raw sockets. It is the same for every
 //! contestant, and cheap enough not to be what is measured.
 

@@ -1,11 +1,13 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `keyward-bench`: what keyward costs, next to what its peers cost.
 //!
 //! Every benchmark runs all its contestants in turn, several rounds, in one run on one machine,
 //! and reports medians and ratios. Times are reported, never asserted: a machine is not a promise.
 
+mod connect;
 mod cores;
 mod gateway;
+mod keyward;
 mod load;
 mod namespace;
 mod process;
@@ -30,11 +32,14 @@ enum Command {
     Gateway(gateway::Args),
     /// `keyward run -- true` against bwrap and against plain `true`
     Startup(startup::Args),
+    /// connect() inside, redirected or not, against connect() outside; the programs' own run time
+    Connect(connect::Args),
 }
 
 fn main() -> Result<()> {
     match Args::parse().command {
         Command::Gateway(args) => gateway::run(&args),
         Command::Startup(args) => startup::run(&args),
+        Command::Connect(args) => connect::run(&args),
     }
 }

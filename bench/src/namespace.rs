@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A network namespace of the benchmark's own: fixed ports are free there, nobody else can reach
 //! what listens, and no packet leaves the machine whatever goes wrong.
 //!

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What it costs to start a confined program: `keyward run -- true` next to `bwrap` with all
 //! namespaces and next to plain `true`.
 
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::keyward;
 use crate::report::{Machine, write};
 use crate::stats::Summary;
 
@@ -71,7 +72,7 @@ struct Step {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let scratch = tempfile::tempdir().context("a temporary directory")?;
     let timings = scratch.path().join("timings.jsonl");
-    let contestants = contestants(args)?;
+    let contestants = contestants(args, scratch.path())?;
     let mut samples: Vec<Vec<f64>> = vec![Vec::new(); contestants.len()];
     for round in 0..WARM_UP + args.rounds {
         if round == WARM_UP && timings.exists() {
@@ -110,7 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     )
 }
 
-fn contestants(args: &Args) -> Result<[(&'static str, Vec<String>); 3]> {
+fn contestants(args: &Args, log_dir: &Path) -> Result<[(&'static str, Vec<String>); 3]> {
     let own = |words: &[&str]| {
         words
             .iter()
@@ -139,7 +140,7 @@ fn contestants(args: &Args) -> Result<[(&'static str, Vec<String>); 3]> {
         ("bwrap", with(path(&args.bwrap)?, &bwrap)),
         (
             "keyward",
-            with(path(&args.keyward)?, &["run", "--", "true"]),
+            [keyward::run(&args.keyward, log_dir)?, own(&["true"])].concat(),
         ),
     ])
 }

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Order statistics of a few samples. No means: one interrupted round would pull them.
 
 use serde::Serialize;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who is measured, and how each is set up: one thread or worker, keep-alive on both sides, TLS to
 //! the upstream verified, the workload's credential replaced by the real one, one log line a
 //! request.

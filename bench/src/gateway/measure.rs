@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is measured of one contestant in its turn.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The results as a Markdown table: a row a quantity, a column a contestant, medians over the
 //! rounds.
 

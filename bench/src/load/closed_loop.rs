@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A closed loop: each of n connections sends its next request as soon as it has its answer.
 
 use std::time::{Duration, Instant};

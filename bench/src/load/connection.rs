@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One connection: plain or TLS, blocking or not.
 
 use std::io::{ErrorKind, Read, Write};

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reading one HTTP/1.1 response as it comes in: where it ends, and how much body it had. Whatever
 //! is not exactly a 200 with a sound framing is an error: a benchmark of error pages is worthless.
 
