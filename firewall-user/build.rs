@@ -21,9 +21,10 @@ fn main() -> ExitCode {
     };
     match fs::copy(&object, PathBuf::from(out).join("keyward-ebpf.o")) {
         Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            fail(&format!("no eBPF object at {} ({error}); run: cargo xtask build", object.display()))
-        }
+        Err(error) => fail(&format!(
+            "no eBPF object at {} ({error}); run: cargo xtask build",
+            object.display()
+        )),
     }
 }
 

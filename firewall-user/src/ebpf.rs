@@ -17,7 +17,10 @@ mod events;
 mod load;
 mod object;
 mod programs;
-#[expect(unsafe_code, reason = "calls of bpf(2) that aya does not offer; see the module")]
+#[expect(
+    unsafe_code,
+    reason = "calls of bpf(2) that aya does not offer; see the module"
+)]
 mod sys;
 mod verify;
 

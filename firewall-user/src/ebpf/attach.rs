@@ -11,14 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{Map, MapData, MapError};
+use aya::maps::MapData;
 
-use super::{
-    Counters, EbpfError, Events, Loaded,
-    object::{COUNTERS, EVENTS, FLOWS},
-    programs::PROGRAMS,
-    sys, verify,
-};
+use super::{Counters, EbpfError, Events, Loaded, programs::PROGRAMS, sys, verify};
 
 /// The proof that every program is attached. Dropping it detaches nothing: the pins hold.
 #[derive(Debug)]
@@ -31,24 +26,21 @@ pub struct Attached {
 
 impl Attached {
     pub(super) fn attach(
-        mut loaded: Loaded,
+        loaded: Loaded,
         cgroup: BorrowedFd<'_>,
         pins: &Path,
     ) -> Result<Self, EbpfError> {
-        let events = Events::new(take(&mut loaded, EVENTS)?);
-        let counters = Counters::new(take(&mut loaded, COUNTERS)?);
-        let flows = match loaded.ebpf.take_map(FLOWS) {
-            Some(Map::LruHashMap(flows)) => flows,
-            Some(_) | None => return Err(EbpfError::Missing { name: FLOWS }),
-        };
         make_directory(pins)?;
         let undo = Undo { pins: Some(pins) };
-        for spec in PROGRAMS {
+        let Loaded {
+            programs,
+            events,
+            counters,
+            flows,
+        } = loaded;
+        for (spec, program) in PROGRAMS.iter().zip(&programs) {
             let name = spec.name;
-            let program = loaded.ebpf.program(name).ok_or(EbpfError::Missing { name })?;
-            let program = program.fd().map_err(io::Error::other).and_then(|fd| fd.try_clone());
-            let link = program
-                .and_then(|program| sys::link_create(program.as_fd(), cgroup, spec.attach_type))
+            let link = sys::link_create(program.as_fd(), cgroup, spec.hook)
                 .map_err(|source| EbpfError::Attach { name, source })?;
             let path = pins.join(name);
             CString::new(path.as_os_str().as_bytes())
@@ -59,7 +51,12 @@ impl Attached {
         // After the last attach and before anyone is told: what the kernel shows counts.
         verify::links(pins, cgroup)?;
         undo.defuse();
-        Ok(Self { pins: pins.to_owned(), events, counters, flows })
+        Ok(Self {
+            pins: pins.to_owned(),
+            events,
+            counters,
+            flows,
+        })
     }
 
     /// The denials.
@@ -110,7 +107,13 @@ impl Attached {
 ///
 /// The directory could not be read, or something in it not removed. The rest was removed.
 pub fn unpin(pins: &Path) -> Result<(), EbpfError> {
-    let failed = |act| move |source| EbpfError::PinDirectory { act, path: pins.to_owned(), source };
+    let failed = |act| {
+        move |source| EbpfError::PinDirectory {
+            act,
+            path: pins.to_owned(),
+            source,
+        }
+    };
     let entries = match fs::read_dir(pins) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -133,9 +136,15 @@ pub fn unpin(pins: &Path) -> Result<(), EbpfError> {
 
 /// Makes the directory of the pins, for root alone.
 fn make_directory(pins: &Path) -> Result<(), EbpfError> {
-    fs::DirBuilder::new().recursive(false).mode(0o700).create(pins).map_err(|source| {
-        EbpfError::PinDirectory { act: "make", path: pins.to_owned(), source }
-    })
+    fs::DirBuilder::new()
+        .recursive(false)
+        .mode(0o700)
+        .create(pins)
+        .map_err(|source| EbpfError::PinDirectory {
+            act: "make",
+            path: pins.to_owned(),
+            source,
+        })
 }
 
 /// Removes the pins again when attaching fails half-way.
@@ -157,13 +166,4 @@ impl Drop for Undo<'_> {
             tracing::warn!(pins = %pins.display(), %error, "pins of a failed attach are left");
         }
     }
-}
-
-/// Takes a map out of the loaded object.
-fn take<M>(loaded: &mut Loaded, name: &'static str) -> Result<M, EbpfError>
-where
-    M: TryFrom<Map, Error = MapError>,
-{
-    let map = loaded.ebpf.take_map(name).ok_or(EbpfError::Missing { name })?;
-    map.try_into().map_err(|source| EbpfError::Map { name, source: Box::new(source) })
 }

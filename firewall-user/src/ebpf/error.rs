@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What can go wrong with the eBPF layer, named by the act that failed, with the cure where known.
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
-use aya::{maps::MapError, programs::ProgramError};
+use aya::maps::MapError;
 
 /// An error of the eBPF layer. Nothing is enforced by half: whoever gets one has no [`super::Attached`].
 #[derive(Debug, thiserror::Error)]
 pub enum EbpfError {
-    /// The kernel did not take the object's maps or type information.
-    #[error("cannot load the eBPF object{}", hint(.0))]
-    Load(#[source] Box<aya::EbpfError>),
+    /// The object could not be read, or the kernel did not take its maps or its types.
+    #[error("cannot {act} the eBPF object{}", hint(source.as_ref()))]
+    Object {
+        /// What was being done to it.
+        act: &'static str,
+        /// Why not.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The kernel did not take a program.
-    #[error("cannot load the eBPF program {name}{}", hint(.source))]
+    #[error("cannot load the eBPF program {name}{}\n{log}", hint(source))]
     Program {
         /// Name of the program.
         name: &'static str,
         /// What the kernel said.
-        source: Box<ProgramError>,
+        source: io::Error,
+        /// The end of what its verifier said.
+        log: String,
     },
     /// A program or map that this version needs is not in the object.
     #[error("the eBPF object has no {name}: it is not the one that belongs to this keyward")]
@@ -26,7 +33,7 @@ pub enum EbpfError {
         name: &'static str,
     },
     /// A program could not be attached to the cgroup.
-    #[error("cannot attach the eBPF program {name} to the cgroup{}", hint(.source))]
+    #[error("cannot attach the eBPF program {name} to the cgroup{}", hint(source))]
     Attach {
         /// Name of the program.
         name: &'static str,
@@ -60,7 +67,9 @@ pub enum EbpfError {
         source: io::Error,
     },
     /// The kernel shows something else than what was attached.
-    #[error("the eBPF program {name} is not attached to the cgroup: the link is to program {pinned}, the kernel runs {attached:?}")]
+    #[error(
+        "the eBPF program {name} is not attached to the cgroup: the link is to program {pinned}, the kernel runs {attached:?}"
+    )]
     NotAttached {
         /// Name of the program.
         name: &'static str,
@@ -78,7 +87,7 @@ pub enum EbpfError {
         source: Box<MapError>,
     },
     /// There is no BPF file system and none could be mounted.
-    #[error("cannot mount the BPF file system on {}{}", path.display(), mount_hint(.source))]
+    #[error("cannot mount the BPF file system on {}{}", path.display(), mount_hint(source))]
     Bpffs {
         /// Where.
         path: PathBuf,
@@ -88,15 +97,19 @@ pub enum EbpfError {
 }
 
 /// The cure, by the errno at the end of a chain of sources.
-fn hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
+fn hint(error: &(dyn Error + 'static)) -> &'static str {
     let mut next = Some(error);
     while let Some(error) = next {
-        let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        let errno = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error);
         match errno.map(rustix::io::Errno::from_raw_os_error) {
             Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => {
                 return " (hint: run keyward as root; a container needs CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN)";
             }
-            Some(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
+            Some(
+                rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP,
+            ) => {
                 return " (hint: keyward needs Linux 6.1 or later with CONFIG_CGROUP_BPF)";
             }
             Some(_) | None => next = error.source(),

@@ -6,10 +6,13 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use firewall_common::{Event, LOST_EVENTS, MalformedEvent, Reason};
 
-use super::{EbpfError, object::COUNTERS};
+use super::{
+    EbpfError,
+    object::{COUNTERS, EVENTS},
+};
 
 /// The ring buffer of denials. Poll it for `POLLIN`, then [`drain`](Self::drain).
 pub struct Events {
@@ -17,8 +20,14 @@ pub struct Events {
 }
 
 impl Events {
-    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring }
+    pub(super) fn new(map: MapData) -> Result<Self, EbpfError> {
+        let failed = |source| EbpfError::Map {
+            name: EVENTS,
+            source: Box::new(source),
+        };
+        Ok(Self {
+            ring: RingBuf::try_from(Map::RingBuf(map)).map_err(failed)?,
+        })
     }
 
     /// Calls `each` for every denial that is there, oldest first, without waiting.
@@ -47,8 +56,14 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(map: PerCpuArray<MapData, u64>) -> Self {
-        Self { map }
+    pub(super) fn new(map: MapData) -> Result<Self, EbpfError> {
+        let failed = |source| EbpfError::Map {
+            name: COUNTERS,
+            source: Box::new(source),
+        };
+        Ok(Self {
+            map: PerCpuArray::try_from(Map::PerCpuArray(map)).map_err(failed)?,
+        })
     }
 
     /// How many denials of this reason there were, reported one by one or not. 0 for reasons that are
@@ -71,9 +86,14 @@ impl Counters {
     }
 
     fn sum(&self, counter: u32) -> Result<u64, EbpfError> {
-        let failed = |source: MapError| EbpfError::Map { name: COUNTERS, source: Box::new(source) };
+        let failed = |source: MapError| EbpfError::Map {
+            name: COUNTERS,
+            source: Box::new(source),
+        };
         let per_cpu = self.map.get(&counter, 0).map_err(failed)?;
-        Ok(per_cpu.iter().fold(0, |sum: u64, count| sum.saturating_add(*count)))
+        Ok(per_cpu
+            .iter()
+            .fold(0, |sum: u64, count| sum.saturating_add(*count)))
     }
 }
 

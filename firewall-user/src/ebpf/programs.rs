@@ -2,43 +2,77 @@
 //! The programs of the object: one list, which loading, attaching and reading back all go through, so
 //! that none can be loaded and then forgotten.
 
-use aya::programs::{Program, ProgramError};
+use aya_obj::generated::{bpf_attach_type, bpf_attach_type::*, bpf_prog_type, bpf_prog_type::*};
 
-/// One program: its name in the object, which is also its pin's, and where it is attached.
+/// One program.
 #[derive(Debug)]
 pub(super) struct Spec {
+    /// Its name in the object, which is also its pin's.
     pub(super) name: &'static str,
-    /// `enum bpf_attach_type`.
-    /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h#L1056>
-    pub(super) attach_type: u32,
+    /// What kind of program the verifier takes it for.
+    pub(super) kind: bpf_prog_type,
+    /// Where it is attached.
+    pub(super) hook: bpf_attach_type,
+}
+
+const fn spec(name: &'static str, kind: bpf_prog_type, hook: bpf_attach_type) -> Spec {
+    Spec { name, kind, hook }
 }
 
 /// Every program. The packet hooks come first: while the others are being attached nothing can leave
 /// already.
 pub(super) const PROGRAMS: &[Spec] = &[
-    Spec { name: "egress", attach_type: 1 },
-    Spec { name: "ingress", attach_type: 0 },
-    Spec { name: "sock_create", attach_type: 2 },
-    Spec { name: "setsockopt", attach_type: 22 },
-    Spec { name: "connect4", attach_type: 10 },
-    Spec { name: "connect6", attach_type: 11 },
-    Spec { name: "sendmsg4", attach_type: 14 },
-    Spec { name: "sendmsg6", attach_type: 15 },
-    Spec { name: "recvmsg4", attach_type: 19 },
-    Spec { name: "recvmsg6", attach_type: 20 },
-    Spec { name: "getpeername4", attach_type: 29 },
-    Spec { name: "getpeername6", attach_type: 30 },
-    Spec { name: "sock_ops", attach_type: 3 },
+    spec("egress", BPF_PROG_TYPE_CGROUP_SKB, BPF_CGROUP_INET_EGRESS),
+    spec("ingress", BPF_PROG_TYPE_CGROUP_SKB, BPF_CGROUP_INET_INGRESS),
+    spec(
+        "sock_create",
+        BPF_PROG_TYPE_CGROUP_SOCK,
+        BPF_CGROUP_INET_SOCK_CREATE,
+    ),
+    spec(
+        "setsockopt",
+        BPF_PROG_TYPE_CGROUP_SOCKOPT,
+        BPF_CGROUP_SETSOCKOPT,
+    ),
+    spec(
+        "connect4",
+        BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        BPF_CGROUP_INET4_CONNECT,
+    ),
+    spec(
+        "connect6",
+        BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        BPF_CGROUP_INET6_CONNECT,
+    ),
+    spec(
+        "sendmsg4",
+        BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        BPF_CGROUP_UDP4_SENDMSG,
+    ),
+    spec(
+        "sendmsg6",
+        BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        BPF_CGROUP_UDP6_SENDMSG,
+    ),
+    spec(
+        "recvmsg4",
+        BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        BPF_CGROUP_UDP4_RECVMSG,
+    ),
+    spec(
+        "recvmsg6",
+        BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        BPF_CGROUP_UDP6_RECVMSG,
+    ),
+    spec(
+        "getpeername4",
+        BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        BPF_CGROUP_INET4_GETPEERNAME,
+    ),
+    spec(
+        "getpeername6",
+        BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        BPF_CGROUP_INET6_GETPEERNAME,
+    ),
+    spec("sock_ops", BPF_PROG_TYPE_SOCK_OPS, BPF_CGROUP_SOCK_OPS),
 ];
-
-/// Loads one program into the kernel: here the verifier reads it.
-pub(super) fn load(program: &mut Program) -> Result<(), ProgramError> {
-    match program {
-        Program::CgroupSkb(program) => program.load(),
-        Program::CgroupSock(program) => program.load(),
-        Program::CgroupSockAddr(program) => program.load(),
-        Program::CgroupSockopt(program) => program.load(),
-        Program::SockOps(program) => program.load(),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
-}

@@ -17,9 +17,13 @@ pub(super) fn links(pins: &Path, cgroup: BorrowedFd<'_>) -> Result<(), EbpfError
         let name = spec.name;
         let failed = |source| EbpfError::ReadBack { name, source };
         let pinned = pinned(&pins.join(name)).map_err(|error| failed(io::Error::other(error)))?;
-        let attached = sys::attached(cgroup, spec.attach_type).map_err(failed)?;
+        let attached = sys::attached(cgroup, spec.hook).map_err(failed)?;
         if !attached.contains(&pinned) {
-            return Err(EbpfError::NotAttached { name, pinned, attached });
+            return Err(EbpfError::NotAttached {
+                name,
+                pinned,
+                attached,
+            });
         }
     }
     Ok(())
@@ -27,5 +31,7 @@ pub(super) fn links(pins: &Path, cgroup: BorrowedFd<'_>) -> Result<(), EbpfError
 
 /// The id of the program behind a pinned link.
 fn pinned(pin: &Path) -> Result<u32, LinkError> {
-    Ok(FdLink::from(PinnedLink::from_pin(pin)?).info()?.program_id())
+    Ok(FdLink::from(PinnedLink::from_pin(pin)?)
+        .info()?
+        .program_id())
 }
