@@ -2,7 +2,7 @@
 //! A server under measurement, and what the kernel says about it.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -24,10 +24,13 @@ impl Server {
     /// Starts it and waits until it accepts connections.
     pub(crate) fn start(mut command: Command, address: SocketAddr) -> Result<Self> {
         let name = command.get_program().to_owned();
+        // To a file: a pipe that nobody empties would stop a talkative server.
+        let mut said = tempfile::tempfile().context("a temporary file")?;
+        let stderr = said.try_clone().context("duplicating a descriptor")?;
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stderr(stderr);
         let child = command
             .spawn()
             .with_context(|| format!("starting {}", name.display()))?;
@@ -35,14 +38,13 @@ impl Server {
         let deadline = Instant::now() + START;
         while TcpStream::connect(address).is_err() {
             if let Some(status) = server.child.try_wait().context("waiting")? {
-                let mut said = String::new();
-                if let Some(mut stderr) = server.child.stderr.take() {
-                    stderr.read_to_string(&mut said).context("reading stderr")?;
-                }
+                let mut text = String::new();
+                said.rewind().context("reading stderr")?;
+                said.read_to_string(&mut text).context("reading stderr")?;
                 bail!(
                     "{} ended at once, {status}: {}",
                     name.display(),
-                    said.trim()
+                    text.trim()
                 );
             }
             if Instant::now() > deadline {
