@@ -1,1 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+//! What keyward's kernel and end-to-end tests are made of.
+
+pub mod host;

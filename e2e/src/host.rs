@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A host for `keyward run` in tests: a network namespace with a loopback device and no route, the built binaries, and
+//! a look at what a run left behind.
+//!
+//! A namespace belongs to a thread, and what a thread starts is born in it; so each test runs on a thread of its own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+use tempfile::TempDir;
+
+/// The real key of these tests. It must never be seen by a workload.
+pub const REAL_KEY: &str = "sk-real-e2e-9f8e7d6c5b4a39281706";
+
+/// A user and group that nobody has.
+pub const USER: &str = "12345:12345";
+
+/// See the module.
+#[derive(Debug)]
+pub struct Host {
+    scratch: TempDir,
+}
+
+/// Runs `test` on a host of its own.
+pub fn on_a_host(test: impl FnOnce(&Host) + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace takes root: cargo xtask test");
+        succeed(Command::new("ip").args(["link", "set", "lo", "up"]));
+        let host = Host { scratch: tempfile::tempdir().expect("a scratch directory") };
+        // The workload's user works here.
+        let open = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        fs::set_permissions(host.scratch.path(), open).expect("an open scratch directory");
+        test(&host);
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+impl Host {
+    /// A directory that everybody may write to.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Where runs of this host log.
+    pub fn log_dir(&self) -> PathBuf {
+        self.scratch.path().join("log")
+    }
+
+    /// `keyward run` with what every test wants; the command is still to be added, behind `--`.
+    ///
+    /// Its environment holds a real key, as a user's would.
+    pub fn run(&self) -> Command {
+        let mut command = Command::new(binary("keyward"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("OPENAI_API_KEY", REAL_KEY)
+            .current_dir(self.scratch())
+            .stdin(Stdio::null())
+            .args(["run", "--user", USER, "--log-dir"])
+            .arg(self.log_dir());
+        command
+    }
+
+    /// Runs a shell script behind the firewall.
+    pub fn shell(&self, script: &str) -> Output {
+        self.run().args(["--", "sh", "-c", script]).output().expect("keyward")
+    }
+
+    /// All lines of a log (`audit`, `requests`, `proxy`) over all runs of this host.
+    pub fn log(&self, name: &str) -> Vec<serde_json::Value> {
+        let mut lines = Vec::new();
+        for run in fs::read_dir(self.log_dir()).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(run.path().join(format!("{name}.jsonl"))).unwrap_or_default();
+            let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+            lines.extend(text.lines().map(parse));
+        }
+        lines
+    }
+}
+
+/// A binary of this workspace, from the same build as the test.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let directory = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let path = directory.join(name);
+    assert!(path.exists(), "{} is not built: cargo xtask test builds it", path.display());
+    path
+}
+
+/// Standard output as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a command that must succeed, and returns what it printed.
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What runs have made on this machine and not removed: cgroups, pins, locks. Other tests have some, too, so compare
+/// by the names of the runs that `logs` knows.
+pub fn leftovers(host: &Host) -> BTreeSet<PathBuf> {
+    let runs = fs::read_dir(host.log_dir()).into_iter().flatten().flatten();
+    let hierarchy = firewall_user::cgroup::find_hierarchy().expect("cgroup v2");
+    runs.flat_map(|run| {
+        let run = run.file_name().into_string().expect("a run's name");
+        [
+            hierarchy.join(format!("keyward-{run}")),
+            Path::new("/sys/fs/bpf").join(format!("keyward-{run}")),
+            Path::new("/run/keyward").join(&run),
+        ]
+    })
+    .filter(|path| path.exists())
+    .collect()
+}
+
+/// The pids of processes whose command line holds `text`, this one excepted.
+pub fn processes_with(text: &str) -> Vec<u32> {
+    let own = std::process::id();
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            cmdline.windows(text.len()).any(|window| window == text.as_bytes())
+        })
+        .collect()
+}

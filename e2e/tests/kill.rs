@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! SIGKILL at any moment: the workload ends or has no way out, and the next run clears away what is left.
+//!
+//! The tests take turns: each looks at all of keyward's processes and leftovers on this machine.
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use e2e::host::{Host, eventually, on_a_host, processes_with, stderr};
+use firewall_user::{cgroup, runs};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// How long a run takes here from its start to its command, generously: moments are spread over it.
+const START_UP: Duration = Duration::from_millis(80);
+
+/// Whom to kill.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Keyward,
+    Proxy,
+    Both,
+}
+
+fn take_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A run whose command would go on for ever and can be told by `mark`.
+fn start(host: &Host, mark: &str) -> Child {
+    let mut run = host.run();
+    run.stdout(Stdio::null()).stderr(Stdio::null());
+    let script = format!("(sleep {mark} & setsid sleep {mark} &) ; while :; do sleep {mark}; done");
+    run.args(["--", "sh", "-c", &script]).spawn().unwrap()
+}
+
+fn proxy_of(keyward: &Child) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", keyward.id())).ok()?;
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).find(|pid| {
+        let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        cmdline.starts_with(b"keyward-proxy\0")
+    })
+}
+
+fn strike(keyward: &Child, victim: Victim) {
+    let own = Pid::from_raw(i32::try_from(keyward.id()).unwrap());
+    let proxy = proxy_of(keyward);
+    let targets = match victim {
+        Victim::Keyward => [Some(own), None],
+        Victim::Proxy => [proxy, None],
+        Victim::Both => [Some(own), proxy],
+    };
+    for target in targets.into_iter().flatten() {
+        // It may have ended by itself.
+        kill(target, Signal::SIGKILL).ok();
+    }
+}
+
+/// Everything of keyward's on this machine that no living run holds.
+fn remains() -> BTreeSet<String> {
+    runs::dead(&cgroup::find_hierarchy().unwrap()).into_iter().collect()
+}
+
+fn pins_and_cgroups() -> Vec<PathBuf> {
+    let hierarchy = cgroup::find_hierarchy().unwrap();
+    let below = |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().flatten().map(|it| it.path());
+    below(hierarchy)
+        .chain(below("/sys/fs/bpf".into()))
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("keyward-"))
+        .collect()
+}
+
+fn nothing_is_left_after_the_next_run(host: &Host) {
+    let output = host.shell("true");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(remains(), BTreeSet::new());
+    assert_eq!(pins_and_cgroups(), [PathBuf::new(); 0]);
+    eventually("no proxy is left", || processes_with("keyward-proxy\0--supervised").is_empty());
+}
+
+#[test]
+fn killed_at_ten_moments_nothing_lives_on_and_nothing_is_left() {
+    let _turn = take_turn();
+    on_a_host(|host| {
+        for victim in [Victim::Keyward, Victim::Proxy, Victim::Both] {
+            for moment in 0..10u32 {
+                let mark = format!("77{}{moment}", std::process::id());
+                let mut keyward = start(host, &mark);
+                if moment == 9 {
+                    eventually("the command runs", || !processes_with(&format!("sleep\0{mark}")).is_empty());
+                } else {
+                    std::thread::sleep(START_UP / 9 * moment);
+                }
+                strike(&keyward, victim);
+                if matches!(victim, Victim::Proxy) && proxy_of(&keyward).is_some() {
+                    // Killed too early: there was no proxy yet, so this run is as any other.
+                    strike(&keyward, Victim::Proxy);
+                }
+                let deadline = Instant::now() + Duration::from_secs(10);
+                while keyward.try_wait().unwrap().is_none() {
+                    if Instant::now() > deadline || proxy_of(&keyward).is_some() {
+                        strike(&keyward, Victim::Both);
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                eventually("every process of the workload has ended", || {
+                    processes_with(&format!("sleep\0{mark}")).is_empty()
+                });
+                nothing_is_left_after_the_next_run(host);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_dead_proxy_ends_the_command_and_is_named() {
+    let _turn = take_turn();
+    on_a_host(|host| {
+        let mark = format!("78{}", std::process::id());
+        let mut run = host.run();
+        run.stderr(Stdio::piped());
+        let keyward = run.args(["--", "sleep", &mark]).spawn().unwrap();
+        eventually("the command runs", || !processes_with(&format!("sleep\0{mark}")).is_empty());
+        strike(&keyward, Victim::Proxy);
+        let output = keyward.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        assert!(stderr(&output).contains("keyward-proxy ended (signal 9)"), "{}", stderr(&output));
+        assert_eq!(processes_with(&format!("sleep\0{mark}")), [0; 0]);
+        // This one was told to go and went: nothing is left for the next.
+        assert_eq!(remains(), BTreeSet::new());
+    });
+}
+
+#[test]
+fn doctor_clears_away_what_a_killed_run_left() {
+    let _turn = take_turn();
+    on_a_host(|host| {
+        let mark = format!("79{}", std::process::id());
+        let mut keyward = start(host, &mark);
+        eventually("the command runs", || !processes_with(&format!("sleep\0{mark}")).is_empty());
+        strike(&keyward, Victim::Keyward);
+        keyward.wait().unwrap();
+        assert!(!pins_and_cgroups().is_empty(), "a killed run leaves its pins: else this test shows nothing");
+        let doctor = |args: &[&str]| {
+            std::process::Command::new(e2e::host::binary("keyward")).arg("doctor").args(args).output().unwrap()
+        };
+        assert_eq!(doctor(&[]).status.code(), Some(1));
+        let fixed = doctor(&["--fix"]);
+        assert!(fixed.status.success(), "{}", e2e::host::stdout(&fixed));
+        assert!(stderr(&fixed).contains("cleared away what run"), "{}", stderr(&fixed));
+        assert_eq!(pins_and_cgroups(), [PathBuf::new(); 0]);
+    });
+}
+
+#[test]
+fn two_hundred_kills_leave_nothing() {
+    let _turn = take_turn();
+    on_a_host(|host| {
+        let mark = format!("80{}", std::process::id());
+        for round in 0..200u64 {
+            let mut keyward = start(host, &mark);
+            // A low-discrepancy sequence: every part of the start-up is hit, and a failure can be repeated.
+            let fraction = (round * 618_034) % 1_000_000;
+            std::thread::sleep(Duration::from_micros(fraction * 100 / 1000));
+            strike(&keyward, Victim::Keyward);
+            keyward.wait().unwrap();
+        }
+        eventually("every process of the workloads has ended", || {
+            processes_with(&format!("sleep\0{mark}")).is_empty()
+        });
+        nothing_is_left_after_the_next_run(host);
+    });
+}
