@@ -5,7 +5,7 @@
 //! [`crate::decide_socket`]; what comes after (where does the packet really go) is
 //! [`crate::decide_egress`].
 
-use crate::{Destination, Endpoints, Reason};
+use crate::{Destination, Listeners, Reason};
 
 /// The port of DNS, UDP and TCP (RFC 1035, 4.2).
 const DNS_PORT: u16 = 53;
@@ -74,7 +74,7 @@ pub enum Verdict {
 /// Decides on one flow. The order of the rules is the rule.
 #[inline(always)]
 #[must_use]
-pub const fn decide(endpoints: &Endpoints, flow: &Flow) -> Verdict {
+pub const fn decide(listeners: &Listeners, flow: &Flow) -> Verdict {
     let Flow {
         transport,
         destination: Destination { address, port, .. },
@@ -84,13 +84,13 @@ pub const fn decide(endpoints: &Endpoints, flow: &Flow) -> Verdict {
     if address.is_loopback() {
         return Verdict::Proceed;
     }
-    let at_proxy = endpoints.is_proxy(address);
-    if at_proxy && endpoints.is_public_port(transport, port) {
+    let at_proxy = listeners.is_proxy(address);
+    if at_proxy && listeners.is_public_port(transport, port) {
         return Verdict::Proceed;
     }
     // Before the transparent listener: whichever server is asked, our own resolver answers.
     if port == DNS_PORT {
-        return if endpoints.dns != 0 {
+        return if listeners.dns != 0 {
             Verdict::Redirect(Door::Dns)
         } else {
             Verdict::Deny(Reason::DnsNotAllowed)
@@ -101,7 +101,7 @@ pub const fn decide(endpoints: &Endpoints, flow: &Flow) -> Verdict {
         return Verdict::Deny(Reason::NotAListener);
     }
     match transport {
-        Transport::Tcp if endpoints.transparent != 0 => Verdict::Redirect(Door::Transparent),
+        Transport::Tcp if listeners.transparent != 0 => Verdict::Redirect(Door::Transparent),
         Transport::Tcp => Verdict::Deny(Reason::TcpNotAllowed),
         Transport::Udp => Verdict::Deny(Reason::UdpNotAllowed),
     }

@@ -69,47 +69,47 @@ impl Endpoints {
         bytes
     }
 
-    /// From the value as it lies in memory, in words: what the eBPF programs read.
-    #[inline(always)]
+    /// The same, as the decisions want it.
     #[must_use]
-    pub const fn from_words([a, b, c, d]: [u64; Self::SIZE / 8]) -> Self {
-        let [c0, c1, c2, c3, c4, c5, c6, c7] = c.to_ne_bytes();
-        let [d0, d1, d2, d3, d4, d5, d6, d7] = d.to_ne_bytes();
-        let [a0, a1, a2, a3, a4, a5, a6, a7] = a.to_ne_bytes();
-        let [b0, b1, b2, b3, b4, b5, b6, b7] = b.to_ne_bytes();
-        Self {
-            v6: [
-                a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7,
-            ],
-            v4: [c0, c1, c2, c3],
-            gateway_first: u16::from_ne_bytes([c4, c5]),
-            gateway_last: u16::from_ne_bytes([c6, c7]),
-            transparent: u16::from_ne_bytes([d0, d1]),
-            explicit: u16::from_ne_bytes([d2, d3]),
-            dns: u16::from_ne_bytes([d4, d5]),
-            reserved: u16::from_ne_bytes([d6, d7]),
+    pub const fn listeners(&self) -> Listeners {
+        Listeners {
+            v6: Address::from_bytes(self.v6),
+            v4: Address::from_v4_word(u32::from_ne_bytes(self.v4)),
+            gateway_first: self.gateway_first,
+            gateway_last: self.gateway_last,
+            transparent: self.transparent,
+            explicit: self.explicit,
+            dns: self.dns,
         }
     }
+}
 
-    /// The proxy's IPv4 address.
-    #[inline(always)]
-    #[must_use]
-    pub const fn address_v4(&self) -> Address {
-        Address::from_v4_word(u32::from_ne_bytes(self.v4))
-    }
+/// [`Endpoints`] taken apart for comparing: addresses as words, because the eBPF compiler compares
+/// bytes one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listeners {
+    /// IPv6 address of the proxy.
+    pub v6: Address,
+    /// IPv4 address of the proxy.
+    pub v4: Address,
+    /// First port of the gateway.
+    pub gateway_first: u16,
+    /// Last port of the gateway.
+    pub gateway_last: u16,
+    /// Transparent listener.
+    pub transparent: u16,
+    /// Explicit proxy.
+    pub explicit: u16,
+    /// DNS listener.
+    pub dns: u16,
+}
 
-    /// The proxy's IPv6 address.
-    #[inline(always)]
-    #[must_use]
-    pub const fn address_v6(&self) -> Address {
-        Address::from_bytes(self.v6)
-    }
-
+impl Listeners {
     /// Whether this is one of the proxy's two addresses, whatever the port.
     #[inline(always)]
     #[must_use]
     pub const fn is_proxy(&self, address: Address) -> bool {
-        address.is(self.address_v4()) || address.is(self.address_v6())
+        address.is(self.v4) || address.is(self.v6)
     }
 
     /// Whether a workload may ask for this port of the proxy by itself.
@@ -201,10 +201,17 @@ mod tests {
             7, 0, 0,
         ];
         assert_eq!(endpoints.to_bytes(), expected);
-        let mut words = [0; 4];
-        for (word, bytes) in words.iter_mut().zip(expected.chunks_exact(8)) {
-            *word = u64::from_ne_bytes(bytes.try_into().unwrap());
-        }
-        assert_eq!(Endpoints::from_words(words), endpoints);
+        let listeners = endpoints.listeners();
+        assert_eq!(listeners.v6.to_bytes(), [6; 16]);
+        assert_eq!(listeners.v4.v4_word(), Some(0x0404_0404));
+        assert_eq!(
+            (listeners.gateway_first, listeners.gateway_last),
+            (0x0101, 0x0202)
+        );
+        assert_eq!(
+            (listeners.transparent, listeners.explicit),
+            (0x0303, 0x0505)
+        );
+        assert_eq!(listeners.dns, 0x0707);
     }
 }

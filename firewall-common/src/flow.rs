@@ -70,12 +70,12 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Nobody: what is reported when the kernel cannot say.
+    /// Nobody: what is reported when the kernel cannot say. No process has the number 0.
     pub const UNKNOWN: Self = Self {
         cgroup: 0,
         pid: 0,
         tgid: 0,
-        uid: u32::MAX,
+        uid: 0,
         reserved: 0,
         comm: [0; COMM_LEN],
     };

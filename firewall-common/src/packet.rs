@@ -4,7 +4,7 @@
 //! The hooks on `connect(2)` and `sendmsg(2)` judge what was asked for; this judges what leaves. It
 //! knows no redirect any more: a packet is at a listener of the proxy, or on loopback, or dropped.
 
-use crate::{Address, Destination, Endpoints, Reason, Transport};
+use crate::{Address, Destination, Listeners, Reason, Transport};
 
 /// What the headers of a packet say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,13 +143,13 @@ const fn decide_v6_header(next_header: u8) -> Result<Transport, Reason> {
 ///
 /// The reason to drop the packet.
 #[inline(always)]
-pub const fn decide_egress(endpoints: &Endpoints, headers: &Headers) -> Result<Transport, Reason> {
+pub const fn decide_egress(listeners: &Listeners, headers: &Headers) -> Result<Transport, Reason> {
     let transport = match headers.transport {
         Ok(transport) => transport,
         Err(reason) => return Err(reason),
     };
     let destination = headers.destination;
-    if destination.address.is_loopback() || endpoints.is_listener(transport, destination) {
+    if destination.address.is_loopback() || listeners.is_listener(transport, destination) {
         Ok(transport)
     } else {
         Err(Reason::PacketDestination)
@@ -164,8 +164,8 @@ pub const fn decide_egress(endpoints: &Endpoints, headers: &Headers) -> Result<T
 ///
 /// The reason to drop the packet.
 #[inline(always)]
-pub const fn decide_ingress(endpoints: &Endpoints, source: Address) -> Result<(), Reason> {
-    if source.is_loopback() || endpoints.is_proxy(source) {
+pub const fn decide_ingress(listeners: &Listeners, source: Address) -> Result<(), Reason> {
+    if source.is_loopback() || listeners.is_proxy(source) {
         Ok(())
     } else {
         Err(Reason::Inbound)
@@ -179,6 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Endpoints;
 
     const ENDPOINTS: Endpoints = Endpoints {
         v6: [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x30],
@@ -241,7 +242,7 @@ mod tests {
     fn mapped_addresses_do_not_pass_on_the_wire() {
         let mapped = packet("::ffff:127.0.0.1".parse().unwrap(), 80, 6);
         assert_eq!(
-            decide_egress(&ENDPOINTS, &mapped),
+            decide_egress(&ENDPOINTS.listeners(), &mapped),
             Err(Reason::PacketMalformed)
         );
     }
@@ -270,7 +271,7 @@ mod tests {
             let own = !mapped && (ip.is_loopback() || ip.is_unspecified());
             let expected = own || (proxy.contains(&ip) && ports.contains(&port));
             let headers = packet(ip, port, if tcp { 6 } else { 17 });
-            prop_assert_eq!(decide_egress(&ENDPOINTS, &headers).is_ok(), expected);
+            prop_assert_eq!(decide_egress(&ENDPOINTS.listeners(), &headers).is_ok(), expected);
         }
 
         #[test]
@@ -278,7 +279,7 @@ mod tests {
             let proxy = [IpAddr::from(ENDPOINTS.v4), IpAddr::from(ENDPOINTS.v6)];
             let ip = ip.to_canonical();
             let expected = ip.is_loopback() || ip.is_unspecified() || proxy.contains(&ip);
-            prop_assert_eq!(decide_ingress(&ENDPOINTS, ip.into()).is_ok(), expected);
+            prop_assert_eq!(decide_ingress(&ENDPOINTS.listeners(), ip.into()).is_ok(), expected);
         }
 
         #[test]
@@ -294,7 +295,7 @@ mod tests {
             for headers in [Headers::v6(&words(&bytes)), Headers::v4(&words(&bytes[..24]))] {
                 if headers.transport.is_err() {
                     prop_assert_eq!((headers.source.port, headers.destination.port), (0, 0));
-                    prop_assert!(decide_egress(&ENDPOINTS, &headers).is_err());
+                    prop_assert!(decide_egress(&ENDPOINTS.listeners(), &headers).is_err());
                 }
             }
         }

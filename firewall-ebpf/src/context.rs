@@ -40,7 +40,10 @@ pub(crate) fn protocol(ctx: &SockAddrContext) -> u32 {
 /// The address that an IPv4 call is about.
 #[inline(always)]
 pub(crate) fn read_v4(ctx: &SockAddrContext) -> Destination {
-    Destination::new(Address::from_v4_word(read!(ctx.sock_addr, user_ip4)), port(ctx))
+    Destination::new(
+        Address::from_v4_word(read!(ctx.sock_addr, user_ip4)),
+        port(ctx),
+    )
 }
 
 /// The address that an IPv6 call is about, which may be IPv4-mapped.
@@ -89,7 +92,10 @@ pub(crate) fn write_v6(ctx: &SockAddrContext, to: Destination) {
 
 /// The port: 16 bits in network order, in a field of 32.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the kernel puts 16 bits there")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel puts 16 bits there"
+)]
 fn port(ctx: &SockAddrContext) -> u16 {
     u16::from_be(read!(ctx.sock_addr, user_port) as u16)
 }

@@ -6,19 +6,42 @@ use aya_ebpf::{
     btf_maps::{LruHashMap, PerCpuArray, RingBuf, SkStorage},
     macros::btf_map,
 };
-use firewall_common::{COUNTERS as COUNTERS_LEN, Endpoints, Event, FlowInfo, FlowKey};
+use firewall_common::{
+    Address, COUNTERS as COUNTERS_LEN, Endpoints, Event, FlowInfo, FlowKey, Listeners,
+};
 
-/// Where the proxy listens. Written by the loader and frozen before the programs are loaded.
+/// Where the proxy listens: an [`Endpoints`], written by the loader and frozen before the programs
+/// are loaded. All zero, as it is here, means that every door is closed.
 ///
-/// As four words: the kernel wants aligned loads, and `Endpoints` is aligned to two bytes. All zero,
-/// as it is here, means that every door is closed.
+/// Eight-byte words, for the alignment only.
 #[unsafe(no_mangle)]
 static ENDPOINTS: Global<[u64; Endpoints::SIZE / 8]> = Global::new([0; Endpoints::SIZE / 8]);
 
+/// Reads one field of the frozen endpoints, as a type of the same size.
+///
+/// Volatile, as [`Global::load`] is: the compiler must not take the zeros above for the values.
+macro_rules! endpoint {
+    ($field:ident as $type:ty) => {{
+        let endpoints = (&raw const ENDPOINTS).cast::<Endpoints>();
+        // SAFETY: the global has the size of an `Endpoints`, and an alignment of 8.
+        let field = unsafe { &raw const (*endpoints).$field }.cast::<$type>();
+        // SAFETY: the field has the size of the type; every offset is a multiple of its alignment.
+        unsafe { core::ptr::read_volatile(field) }
+    }};
+}
+
 /// Reads the frozen endpoints.
 #[inline(always)]
-pub(crate) fn endpoints() -> Endpoints {
-    Endpoints::from_words(ENDPOINTS.load())
+pub(crate) fn listeners() -> Listeners {
+    Listeners {
+        v6: Address::from_words(endpoint!(v6 as [u32; 4])),
+        v4: Address::from_v4_word(endpoint!(v4 as u32)),
+        gateway_first: endpoint!(gateway_first as u16),
+        gateway_last: endpoint!(gateway_last as u16),
+        transparent: endpoint!(transparent as u16),
+        explicit: endpoint!(explicit as u16),
+        dns: endpoint!(dns as u16),
+    }
 }
 
 /// Bytes of ring buffer: room for 1,489 denials (80 bytes and the kernel's header of 8) between two

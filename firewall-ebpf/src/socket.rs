@@ -8,7 +8,7 @@ use aya_ebpf::{
         generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_sk_storage_get},
     },
 };
-use firewall_common::{COMM_LEN, Owner};
+use firewall_common::{COMM_LEN, Destination, Owner};
 
 use crate::maps::{SOCKETS, Socket};
 
@@ -75,7 +75,50 @@ pub(crate) unsafe fn write_current(owner: *mut Owner) {
     // SAFETY: as above.
     unsafe { (&raw mut (*owner).reserved).write(0) };
     // SAFETY: as above. The helper fails for a buffer of no size only, and fills all of this one.
-    let _always_zero = unsafe { bpf_get_current_comm((&raw mut (*owner).comm).cast(), COMM_LEN_U32) };
+    let _always_zero =
+        unsafe { bpf_get_current_comm((&raw mut (*owner).comm).cast(), COMM_LEN_U32) };
+}
+
+/// Writes down another owner; nobody, if there is none.
+///
+/// # Safety
+///
+/// As for [`write_current`].
+#[inline(always)]
+pub(crate) unsafe fn write_copy(owner: *mut Owner, from: Option<&Owner>) {
+    let from = from
+        .map_or(core::ptr::null(), core::ptr::from_ref)
+        .cast::<u64>();
+    let owner = owner.cast::<u64>();
+    for word in 0..size_of::<Owner>() / 8 {
+        let value = if from.is_null() {
+            0
+        } else {
+            // SAFETY: an owner is five aligned words. Volatile, lest the compiler makes a call of
+            // `memcpy` of it, which is a loop over bytes here.
+            unsafe { from.add(word).read_volatile() }
+        };
+        // SAFETY: as above.
+        unsafe { owner.add(word).write_volatile(value) };
+    }
+}
+
+/// Writes down a destination, word by word for the same reason.
+///
+/// # Safety
+///
+/// As for [`write_current`].
+#[inline(always)]
+pub(crate) unsafe fn write_destination(to: *mut Destination, destination: Destination) {
+    let [a, b, c, d] = destination.address.words();
+    let words = to.cast::<u32>();
+    // The port and two bytes of zero, in the order of memory.
+    let [p, q] = destination.port.to_ne_bytes();
+    let port = u32::from_ne_bytes([p, q, 0, 0]);
+    for (at, word) in [a, b, c, d, port].into_iter().enumerate() {
+        // SAFETY: a destination is five aligned words.
+        unsafe { words.add(at).write_volatile(word) };
+    }
 }
 
 /// [`COMM_LEN`] as the helper wants it.
@@ -84,7 +127,10 @@ const COMM_LEN_U32: u32 = COMM_LEN as u32;
 
 /// The lower half.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is meant")]
-fn low(word: u64) -> u32 {
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower half is what is meant"
+)]
+pub(crate) fn low(word: u64) -> u32 {
     word as u32
 }

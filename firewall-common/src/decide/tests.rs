@@ -7,6 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::Endpoints;
 
 const V4: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 30);
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x30);
@@ -97,7 +98,7 @@ proptest! {
         let transport = if tcp { Transport::Tcp } else { Transport::Udp };
         let to = SocketAddr::new(ip, port);
         let flow = Flow { transport, destination: to.into() };
-        prop_assert_eq!(decide(&endpoints, &flow), naive(&endpoints, transport, to));
+        prop_assert_eq!(decide(&endpoints.listeners(), &flow), naive(&endpoints, transport, to));
     }
 
     /// Whatever proceeds stays on loopback or at a listener of the proxy.
@@ -106,8 +107,8 @@ proptest! {
         let endpoints = endpoints(0, 0, dns);
         let transport = if tcp { Transport::Tcp } else { Transport::Udp };
         let destination = Destination::from(SocketAddr::new(ip, port));
-        if decide(&endpoints, &Flow { transport, destination }) == Verdict::Proceed {
-            prop_assert!(destination.address.is_loopback() || endpoints.is_listener(transport, destination));
+        if decide(&endpoints.listeners(), &Flow { transport, destination }) == Verdict::Proceed {
+            prop_assert!(destination.address.is_loopback() || endpoints.listeners().is_listener(transport, destination));
         }
     }
 }
@@ -115,7 +116,7 @@ proptest! {
 fn at(endpoints: &Endpoints, transport: Transport, to: &str) -> Verdict {
     let destination = to.parse::<SocketAddr>().unwrap().into();
     decide(
-        endpoints,
+        &endpoints.listeners(),
         &Flow {
             transport,
             destination,

@@ -10,7 +10,7 @@ use crate::{context, maps, maps::REDIRECTED, socket};
 #[inline(always)]
 pub(super) fn original(ctx: &SockAddrContext, peer: Destination) -> Option<Destination> {
     let transport = Transport::from_protocol(context::protocol(ctx))?;
-    if !maps::endpoints().is_listener(transport, peer) {
+    if !maps::listeners().is_listener(transport, peer) {
         return None;
     }
     // SAFETY: the socket of this context.

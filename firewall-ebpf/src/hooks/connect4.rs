@@ -9,14 +9,11 @@ use crate::{context, maps, report::Denied};
 
 #[inline(always)]
 pub(crate) fn run(ctx: &SockAddrContext) -> Result<(), Denied> {
-    let endpoints = maps::endpoints();
+    let listeners = maps::listeners();
     let asked = context::read_v4(ctx);
-    if let Some(rewrite) = judge(ctx, &endpoints, asked, 2, Hook::Connect4, Remember::Always)? {
-        let port = endpoints.port(rewrite.door);
-        context::write_v4(
-            ctx,
-            Destination::new(endpoints.address_v4(), port),
-        );
+    if let Some(rewrite) = judge(ctx, &listeners, asked, 2, Hook::Connect4, Remember::Always)? {
+        let port = listeners.port(rewrite.door);
+        context::write_v4(ctx, Destination::new(listeners.v4, port));
     }
     Ok(())
 }

@@ -3,13 +3,13 @@
 
 use aya_ebpf::programs::SockAddrContext;
 use firewall_common::{
-    Destination, Door, Endpoints, Flow, Hook, Reason, Transport, Verdict, decide,
+    Destination, Door, Flow, Hook, Listeners, Reason, Transport, Verdict, decide,
 };
 
 use crate::{
     context,
     maps::{ASKED, NOT_PROXY, REDIRECTED, Socket},
-    report::{Denial, Denied, deny},
+    report::{Denial, Denied, Who, deny},
     socket,
 };
 
@@ -32,50 +32,65 @@ pub(super) struct Rewrite<'a> {
 #[inline(always)]
 pub(super) fn judge<'a>(
     ctx: &'a SockAddrContext,
-    endpoints: &Endpoints,
+    listeners: &Listeners,
     asked: Destination,
     family: u8,
     hook: Hook,
     remember: Remember,
 ) -> Result<Option<Rewrite<'a>>, Denied> {
     let protocol = context::protocol(ctx);
-    let refuse = |reason| {
-        deny(&Denial {
-            hook,
-            reason,
-            owner: None,
-            destination: asked,
-            family,
-            protocol: u16::try_from(protocol).unwrap_or(u16::MAX),
-            detail: 0,
+    route(listeners, asked, protocol)
+        .and_then(|(route, door)| {
+            if route == NOT_PROXY && remember == Remember::Proxy {
+                return Ok(None);
+            }
+            let record = note(ctx, asked, route).ok_or(Reason::InternalError)?;
+            Ok(door.map(|door| Rewrite { door, record }))
         })
-    };
-    let verdict = match Transport::from_protocol(protocol) {
-        Some(transport) => decide(
-            endpoints,
-            &Flow {
-                transport,
+        .map_err(|reason| {
+            deny(&Denial {
+                hook,
+                reason,
+                who: Who::Current,
                 destination: asked,
-            },
-        ),
-        None => Verdict::Deny(Reason::ProtocolNotAllowed),
-    };
-    let (route, door) = match verdict {
-        Verdict::Proceed if endpoints.is_proxy(asked.address) => (ASKED, None),
-        Verdict::Proceed => (NOT_PROXY, None),
-        Verdict::Redirect(door) => (REDIRECTED, Some(door)),
-        Verdict::Deny(reason) => return Err(refuse(reason)),
-    };
-    if route == NOT_PROXY && remember == Remember::Proxy {
-        return Ok(None);
+                family,
+                protocol: u16::try_from(protocol).unwrap_or(u16::MAX),
+                detail: 0,
+            })
+        })
+}
+
+/// The decision, as what is to be remembered and what is to be rewritten.
+#[inline(always)]
+fn route(
+    listeners: &Listeners,
+    asked: Destination,
+    protocol: u32,
+) -> Result<(u32, Option<Door>), Reason> {
+    let transport = Transport::from_protocol(protocol).ok_or(Reason::ProtocolNotAllowed)?;
+    match decide(
+        listeners,
+        &Flow {
+            transport,
+            destination: asked,
+        },
+    ) {
+        Verdict::Proceed if listeners.is_proxy(asked.address) => Ok((ASKED, None)),
+        Verdict::Proceed => Ok((NOT_PROXY, None)),
+        Verdict::Redirect(door) => Ok((REDIRECTED, Some(door))),
+        Verdict::Deny(reason) => Err(reason),
     }
+}
+
+/// Writes down where the socket goes, and who sends it there.
+#[inline(always)]
+fn note(ctx: &SockAddrContext, asked: Destination, route: u32) -> Option<&Socket> {
     // SAFETY: the socket of this context.
-    let Some(record) = (unsafe { socket::record(context::sk(ctx)) }) else {
-        return Err(refuse(Reason::InternalError));
-    };
+    let record = unsafe { socket::record(context::sk(ctx)) }?;
     // SAFETY: a field of a map's value.
     unsafe { socket::write_current(&raw mut record.info.owner) };
-    record.info.original = asked;
+    // SAFETY: a field of a map's value.
+    unsafe { socket::write_destination(&raw mut record.info.original, asked) };
     record.route = route;
-    Ok(door.map(|door| Rewrite { door, record }))
+    Some(record)
 }

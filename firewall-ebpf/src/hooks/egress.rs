@@ -3,50 +3,54 @@
 //! whatever the hooks before this one saw.
 
 use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, programs::SkBuffContext};
-use firewall_common::{FlowKey, Headers, Hook, Owner, Reason, Transport, decide_egress};
+use firewall_common::{FlowKey, Headers, Hook, Reason, Transport, decide_egress};
 
 use crate::{
     context::read,
     maps::{self, FLOWS, Socket},
-    report::{Denial, Denied, deny},
+    report::{Denial, Denied, Who, deny},
     socket,
 };
 
 /// `ETH_P_IP` and `ETH_P_IPV6`, in network order as `skb->protocol` has them.
-const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
-const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
+pub(super) const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
+pub(super) const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
 
 #[inline(always)]
 pub(crate) fn run(ctx: &SkBuffContext) -> Result<(), Denied> {
-    let endpoints = maps::endpoints();
-    let headers = headers(ctx);
-    match decide_egress(&endpoints, &headers) {
-        Ok(Transport::Udp) if endpoints.is_proxy(headers.destination.address) => {
-            // TCP has sockops for this; UDP has no moment before its first packet but this one.
-            match remember(ctx, &headers) {
-                Some(()) => Ok(()),
-                None => Err(refuse(ctx, &headers, Hook::Egress, Reason::InternalError)),
-            }
-        }
-        Ok(Transport::Tcp | Transport::Udp) => Ok(()),
-        Err(reason) => Err(refuse(ctx, &headers, Hook::Egress, reason)),
+    // One arm for each family up to the end: where they met, the verifier would follow every path
+    // through the rest once for each.
+    match read!(ctx.skb.skb, protocol) {
+        ETH_P_IP => judge(
+            ctx,
+            &match ctx.skb.load::<[u32; Headers::V4_WORDS]>(0) {
+                Ok(words) => Headers::v4(&words),
+                Err(_) => Headers::unreadable(2),
+            },
+        ),
+        ETH_P_IPV6 => judge(
+            ctx,
+            &match ctx.skb.load::<[u32; Headers::V6_WORDS]>(0) {
+                Ok(words) => Headers::v6(&words),
+                Err(_) => Headers::unreadable(10),
+            },
+        ),
+        _ => judge(ctx, &Headers::unreadable(0)),
     }
 }
 
-/// Reads the headers: in a packet hook of a cgroup, offset 0 is the IP header.
 #[inline(always)]
-pub(super) fn headers(ctx: &SkBuffContext) -> Headers {
-    match read!(ctx.skb.skb, protocol) {
-        ETH_P_IP => match ctx.skb.load::<[u32; Headers::V4_WORDS]>(0) {
-            Ok(words) => Headers::v4(&words),
-            Err(_) => Headers::unreadable(2),
-        },
-        ETH_P_IPV6 => match ctx.skb.load::<[u32; Headers::V6_WORDS]>(0) {
-            Ok(words) => Headers::v6(&words),
-            Err(_) => Headers::unreadable(10),
-        },
-        _ => Headers::unreadable(0),
-    }
+fn judge(ctx: &SkBuffContext, headers: &Headers) -> Result<(), Denied> {
+    let listeners = maps::listeners();
+    decide_egress(&listeners, headers)
+        .and_then(|transport| match transport {
+            // TCP has sockops for this; UDP has no moment before its first packet but this one.
+            Transport::Udp if listeners.is_proxy(headers.destination.address) => {
+                remember(ctx, headers).ok_or(Reason::InternalError)
+            }
+            Transport::Tcp | Transport::Udp => Ok(()),
+        })
+        .map_err(|reason| refuse(ctx, headers, Hook::Egress, reason))
 }
 
 /// The record of the packet's socket.
@@ -70,17 +74,17 @@ fn record<'a>(ctx: &'a SkBuffContext) -> Option<&'a mut Socket> {
 fn remember(ctx: &SkBuffContext, headers: &Headers) -> Option<()> {
     let record = record(ctx)?;
     FLOWS
-        .insert(FlowKey::new(Transport::Udp, headers.source), &record.info, 0)
+        .insert(
+            FlowKey::new(Transport::Udp, headers.source),
+            &record.info,
+            0,
+        )
         .ok()
 }
 
 /// Denies a packet, in the name of who made its socket.
 #[inline(always)]
 pub(super) fn refuse(ctx: &SkBuffContext, headers: &Headers, hook: Hook, reason: Reason) -> Denied {
-    let owner = match record(ctx) {
-        Some(record) => &record.info.owner,
-        None => &Owner::UNKNOWN,
-    };
     let destination = match hook {
         Hook::Ingress => headers.source,
         Hook::SockCreate
@@ -94,7 +98,7 @@ pub(super) fn refuse(ctx: &SkBuffContext, headers: &Headers, hook: Hook, reason:
     deny(&Denial {
         hook,
         reason,
-        owner: Some(owner),
+        who: Who::Socket(record(ctx).map(|record| &record.info.owner)),
         destination,
         family: headers.family,
         protocol: headers.protocol.into(),

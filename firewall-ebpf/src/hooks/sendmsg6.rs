@@ -9,17 +9,14 @@ use crate::{context, maps, report::Denied};
 
 #[inline(always)]
 pub(crate) fn run(ctx: &SockAddrContext) -> Result<(), Denied> {
-    let endpoints = maps::endpoints();
+    let listeners = maps::listeners();
     let asked = context::read_v6(ctx);
-    if let Some(rewrite) = judge(ctx, &endpoints, asked, 10, Hook::Sendmsg6, Remember::Proxy)? {
+    if let Some(rewrite) = judge(ctx, &listeners, asked, 10, Hook::Sendmsg6, Remember::Proxy)? {
         // Here the kernel takes no IPv4-mapped address from a program (ENOTSUPP), and an IPv4-mapped
         // one from the workload goes through sendmsg4:
         // https://github.com/torvalds/linux/blob/v6.12/net/ipv6/udp.c#L1506-L1516
-        let port = endpoints.port(rewrite.door);
-        context::write_v6(
-            ctx,
-            Destination::new(endpoints.address_v6(), port),
-        );
+        let port = listeners.port(rewrite.door);
+        context::write_v6(ctx, Destination::new(listeners.v6, port));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use firewall_common::{Destination, Hook, Reason, decide_sockopt, is_v6only};
 
 use crate::{
     context::read,
-    report::{Denial, Denied, deny},
+    report::{Denial, Denied, Who, deny},
     socket,
 };
 
@@ -14,30 +14,36 @@ use crate::{
 pub(crate) fn run(ctx: &SockoptContext) -> Result<(), Denied> {
     let level = read!(ctx.sockopt, level);
     let name = read!(ctx.sockopt, optname);
-    let refuse = |reason| {
-        deny(&Denial {
-            hook: Hook::Setsockopt,
-            reason,
-            owner: None,
-            destination: Destination::NONE,
-            family: 0,
-            protocol: u16::try_from(level).unwrap_or(u16::MAX),
-            detail: name.cast_unsigned(),
+    decide_sockopt(level, name)
+        .and_then(|()| {
+            if is_v6only(level, name) {
+                note_v6only(ctx)
+            } else {
+                Ok(keep_value(ctx))
+            }
         })
-    };
-    if let Err(reason) = decide_sockopt(level, name) {
-        return Err(refuse(reason));
-    }
-    if is_v6only(level, name) {
-        return note_v6only(ctx).map_err(refuse);
-    }
-    // The kernel has copied at most a page of the value for us and would use that copy, cut off.
-    // With a length of 0 it takes the workload's own buffer. The decision was on level and name,
-    // which are not in that buffer.
-    // https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/cgroup.c#L1893-L1914
+        .map_err(|reason| {
+            deny(&Denial {
+                hook: Hook::Setsockopt,
+                reason,
+                who: Who::Current,
+                destination: Destination::NONE,
+                family: 0,
+                protocol: u16::try_from(level).unwrap_or(u16::MAX),
+                detail: name.cast_unsigned(),
+            })
+        })
+}
+
+/// Lets the kernel take the value from the workload's own buffer.
+///
+/// It has copied at most a page of it for us, and would use that copy, cut off; with a length of 0 it
+/// does not. The decision was on level and name, which are not in that buffer.
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/cgroup.c#L1893-L1914>
+#[inline(always)]
+fn keep_value(ctx: &SockoptContext) {
     // SAFETY: the kernel's context; the verifier checks that the field may be written.
     unsafe { core::ptr::write_volatile(&raw mut (*ctx.sockopt).optlen, 0) };
-    Ok(())
 }
 
 /// Notes what the option will be, for the connect hook. The value is the kernel's copy, which is what

@@ -8,7 +8,7 @@ use firewall_common::{Destination, Hook, Reason, decide_socket};
 
 use crate::{
     context::read,
-    report::{Denial, Denied, deny},
+    report::{Denial, Denied, Who, deny},
     socket,
 };
 
@@ -17,29 +17,27 @@ pub(crate) fn run(ctx: &SockContext) -> Result<(), Denied> {
     let family = read!(ctx.sock, family);
     let kind = read!(ctx.sock, type_);
     let protocol = read!(ctx.sock, protocol);
-    let refuse = |reason| {
-        deny(&Denial {
-            hook: Hook::SockCreate,
-            reason,
-            owner: None,
-            destination: Destination::NONE,
-            family: u8::try_from(family).unwrap_or(u8::MAX),
-            protocol: u16::try_from(protocol).unwrap_or(u16::MAX),
-            detail: kind,
+    decide_socket(family, kind, protocol)
+        .and_then(|_transport| remember(ctx).ok_or(Reason::InternalError))
+        .map_err(|reason| {
+            deny(&Denial {
+                hook: Hook::SockCreate,
+                reason,
+                who: Who::Current,
+                destination: Destination::NONE,
+                family: u8::try_from(family).unwrap_or(u8::MAX),
+                protocol: u16::try_from(protocol).unwrap_or(u16::MAX),
+                detail: kind,
+            })
         })
-    };
-    if let Err(reason) = decide_socket(family, kind, protocol) {
-        return Err(refuse(reason));
-    }
-    // Packets may leave in a softirq, where the current process is anybody: the packet hooks take the
-    // owner from here.
+}
+
+/// Notes who makes the socket: packets may leave it in a softirq, where the current process is anybody.
+#[inline(always)]
+fn remember(ctx: &SockContext) -> Option<()> {
     // SAFETY: the context of a sock program.
-    match unsafe { socket::record(ctx.sock) } {
-        Some(record) => {
-            // SAFETY: a field of a map's value.
-            unsafe { socket::write_current(&raw mut record.info.owner) };
-            Ok(())
-        }
-        None => Err(refuse(Reason::InternalError)),
-    }
+    let record = unsafe { socket::record(ctx.sock) }?;
+    // SAFETY: a field of a map's value.
+    unsafe { socket::write_current(&raw mut record.info.owner) };
+    Some(())
 }

@@ -44,7 +44,11 @@ fn record(ctx: &SockOpsContext) -> Option<()> {
         read!(ctx.ops, local_ip6[3]),
     ]);
     // For an IPv6 socket that connects to an IPv4-mapped address the source is IPv4-mapped, too.
-    let address = if read!(ctx.ops, family) == INET { v4 } else { v6 };
+    let address = if read!(ctx.ops, family) == INET {
+        v4
+    } else {
+        v6
+    };
     // In host order, unlike every other port of the kernel's contexts.
     let port = u16::try_from(read!(ctx.ops, local_port)).ok()?;
     let key = FlowKey::new(Transport::Tcp, Destination::new(address, port));
