@@ -19,6 +19,7 @@ mod descriptors;
 mod frame;
 mod proxy;
 mod supervisor;
+pub(crate) use self::proxy::from_standard_input;
 
 use std::{io, time::Duration};
 

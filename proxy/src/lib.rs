@@ -9,5 +9,16 @@
 
 pub mod control;
 pub mod credential;
+pub mod gateway;
+pub mod harden;
+mod metrics;
+mod peers;
+pub mod process;
 pub mod provider;
+pub mod refusal;
+pub mod request_log;
+mod respond;
+pub mod server;
 pub mod settings;
+pub mod standalone;
+mod upstream;

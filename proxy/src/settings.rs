@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use http::{HeaderName, HeaderValue};
 
+pub(crate) use self::parse::is_identifier;
 pub use self::{
     limits::Limits,
     raw::{RawLimits, RawLog, RawProvider, RawSettings, RawUpstream},

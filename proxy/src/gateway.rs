@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The gateway: plain HTTP from the workload on one port a provider, verified TLS to that provider.
+//!
+//! A request passes through the files of this directory in the order that `stack` gives. A [`Gateway`]
+//! is one port; a [`Link`] is one connection of the workload to it.
+
+mod authorize;
+mod body;
+mod endpoints;
+mod forward;
+pub mod guard;
+mod inject;
+mod link;
+mod listen;
+pub mod path;
+mod request_id;
+mod stack;
+mod strip;
+mod tunnel;
+pub mod websocket;
+
+use std::{sync::Arc, time::Instant};
+
+use http::uri::{Authority, Scheme as UriScheme};
+
+use self::{body::RequestBody, inject::Injector};
+pub(crate) use self::{link::Link, listen::serve};
+use crate::{
+    credential::Credential,
+    metrics::Metrics,
+    peers::Peers,
+    provider::Provider,
+    request_log::RequestLog,
+    settings::{Limits, ProviderSettings, Scheme, UpstreamSettings},
+    upstream::{Connector, Pool, tls::Tls},
+};
+
+/// What all ports share.
+pub(crate) struct Shared {
+    pub(crate) run: Option<String>,
+    pub(crate) limits: Limits,
+    pub(crate) log: RequestLog,
+    pub(crate) metrics: Metrics,
+    pub(crate) peers: Peers,
+    /// Each provider of the table, and whether it is configured.
+    pub(crate) providers: Vec<(&'static Provider, bool)>,
+    pub(crate) started: Instant,
+}
+
+/// One port.
+pub(crate) struct Gateway {
+    pub(crate) provider: &'static Provider,
+    pub(crate) shared: Arc<Shared>,
+    /// `None`: no credential, every request is answered 503.
+    pub(crate) serving: Option<Serving>,
+}
+
+/// What it takes to serve a provider.
+pub(crate) struct Serving {
+    settings: ProviderSettings,
+    injector: Injector,
+    pool: Pool<RequestBody>,
+    scheme: UriScheme,
+    authority: Authority,
+}
+
+impl Serving {
+    /// `None` when the pieces do not make a request, which checked settings and credentials rule out.
+    pub(crate) fn new(
+        settings: ProviderSettings,
+        credential: &Credential,
+        upstream: &UpstreamSettings,
+        limits: &Limits,
+        tls: Tls,
+    ) -> Option<Self> {
+        let injector = Injector::new(&settings, credential)?;
+        let authority = settings.target.authority().parse().ok()?;
+        let scheme = match settings.target.scheme {
+            Scheme::Http => UriScheme::HTTP,
+            Scheme::Https => UriScheme::HTTPS,
+        };
+        let connector = Connector::new(settings.target.clone(), upstream, tls, limits.connect);
+        Some(Self {
+            settings,
+            injector,
+            pool: Pool::new(connector),
+            scheme,
+            authority,
+        })
+    }
+}

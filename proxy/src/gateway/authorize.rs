@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether a method and path may be asked of a provider. Pure.
+//!
+//! Asked with the path in its one spelling, before anything is stripped or injected: a refused request
+//! never meets the credential.
+
+use http::Method;
+
+use super::path::ApiPath;
+use crate::{provider::Upstream, refusal::Refusal, settings::OpenedRoute};
+
+/// Judges one request; `websocket` if it asks for an upgrade.
+///
+/// # Errors
+///
+/// [`Refusal::PathNotAllowed`]; or, for a WebSocket where only plain requests are served,
+/// [`Refusal::WebSocketNotCarried`]: clients take that as "ask again without", at once.
+pub(crate) fn authorize(
+    method: &Method,
+    path: &ApiPath<'_>,
+    websocket: bool,
+    upstream: &Upstream,
+    opened: &[OpenedRoute],
+) -> Result<(), Refusal> {
+    let named = |it: &str| it == method.as_str();
+    let mut other_method = false;
+    for route in upstream.routes {
+        if path.is_at(route.path, route.below) {
+            if route.methods.iter().any(|it| named(it)) {
+                return Ok(());
+            }
+            other_method = true;
+        }
+    }
+    for route in opened {
+        if path.is_at(&route.path, route.below) {
+            if named(&route.method) {
+                return Ok(());
+            }
+            other_method = true;
+        }
+    }
+    Err(match websocket && other_method {
+        true => Refusal::WebSocketNotCarried,
+        false => Refusal::PathNotAllowed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::provider;
+
+    fn judge(name: &str, method: &str, path: &str, opened: &[OpenedRoute]) -> Result<(), Refusal> {
+        let upstream = provider(name).unwrap().upstream.as_ref().unwrap();
+        let path = ApiPath::new(path, upstream.base_path, upstream.versions);
+        authorize(&method.parse().unwrap(), &path, false, upstream, opened)
+    }
+
+    #[test]
+    fn inference_is_allowed_and_the_account_is_not() {
+        for (name, method, path) in [
+            ("openai", "POST", "/v1/responses"),
+            ("openai", "POST", "/responses"),
+            ("openai", "POST", "/v1/responses/compact"),
+            ("openai", "GET", "/v1/responses/resp_1/input_items"),
+            ("openai", "DELETE", "/v1/responses/resp_1"),
+            ("openai", "POST", "/v1/chat/completions"),
+            ("openai", "POST", "/completions"),
+            ("openai", "POST", "/v1/embeddings"),
+            ("openai", "GET", "/v1/models"),
+            ("openai", "HEAD", "/models/gpt-5"),
+            ("anthropic", "POST", "/v1/messages"),
+            ("anthropic", "POST", "/messages"),
+            ("anthropic", "POST", "/v1/v1/messages"),
+            ("anthropic", "POST", "/v1/messages/count_tokens"),
+            ("anthropic", "GET", "/v1/models/claude"),
+        ] {
+            assert_eq!(
+                judge(name, method, path, &[]),
+                Ok(()),
+                "{name} {method} {path}"
+            );
+        }
+        for (name, method, path) in [
+            ("openai", "GET", "/v1/files"),
+            ("openai", "POST", "/v1/files"),
+            ("openai", "DELETE", "/v1/models/ft:mine"),
+            ("openai", "GET", "/v1/chat/completions"),
+            ("openai", "POST", "/v1/fine_tuning/jobs"),
+            ("openai", "GET", "/v1/organization/users"),
+            ("openai", "PATCH", "/v1/responses"),
+            ("openai", "post", "/v1/responses"),
+            ("openai", "POST", "/v1/messages"),
+            ("openai", "GET", "/"),
+            ("openai", "GET", "/v1"),
+            ("anthropic", "POST", "/v1/messages/batches"),
+            ("anthropic", "GET", "/v1/organizations/api_keys"),
+            ("anthropic", "POST", "/api/event_logging/v2/batch"),
+        ] {
+            let expected = Err(Refusal::PathNotAllowed);
+            assert_eq!(
+                judge(name, method, path, &[]),
+                expected,
+                "{name} {method} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_policy_opens_routes_by_name() {
+        let opened = [OpenedRoute {
+            method: "POST".to_owned(),
+            path: "/v1/files".to_owned(),
+            below: true,
+        }];
+        assert_eq!(judge("openai", "POST", "/files", &opened), Ok(()));
+        assert_eq!(judge("openai", "POST", "/v1/files/f1", &opened), Ok(()));
+        assert_eq!(
+            judge("openai", "GET", "/v1/files", &opened),
+            Err(Refusal::PathNotAllowed)
+        );
+        assert_eq!(
+            judge("openai", "POST", "/v1/filesystem", &opened),
+            Err(Refusal::PathNotAllowed)
+        );
+    }
+
+    #[test]
+    fn a_websocket_where_only_post_is_served_is_told_so() {
+        let upstream = provider("openai").unwrap().upstream.as_ref().unwrap();
+        let judge = |path| {
+            let path = ApiPath::new(path, "/v1", upstream.versions);
+            authorize(&Method::GET, &path, true, upstream, &[])
+        };
+        assert_eq!(judge("/v1/responses"), Ok(()));
+        assert_eq!(
+            judge("/v1/chat/completions"),
+            Err(Refusal::WebSocketNotCarried)
+        );
+        assert_eq!(judge("/v1/realtime"), Err(Refusal::PathNotAllowed));
+    }
+}

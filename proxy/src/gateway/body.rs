@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bodies on their way: passed on piece by piece, counted, limited, never collected.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::Link;
+use crate::{
+    refusal::{Fault, Refusal, UpstreamFault},
+    request_log::Record,
+    upstream::Lease,
+};
+
+/// Why a body broke off. hyper then breaks off the message it belongs to, instead of ending it as if
+/// it were whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("body broke off: {}", .0.name())]
+pub(crate) struct Broken(Fault);
+
+/// The request's body, from the workload to the upstream.
+pub(crate) struct RequestBody(Option<Stream>);
+
+struct Stream {
+    incoming: Incoming,
+    link: Arc<Link>,
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming, link: &Arc<Link>) -> Self {
+        if Body::is_end_stream(&incoming) {
+            return Self::empty();
+        }
+        Self(Some(Stream {
+            incoming,
+            link: Arc::clone(link),
+        }))
+    }
+
+    /// No body at all.
+    pub(super) fn empty() -> Self {
+        Self(None)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(Stream { incoming, link }) = &mut self.get_mut().0 else {
+            return Poll::Ready(None);
+        };
+        let frame = match ready!(Pin::new(incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(_broken)) => {
+                let refusal = link.verdicts.broken_body();
+                return broken(refusal.map_or(Fault::Internal("request body"), Fault::from));
+            }
+            None => return Poll::Ready(None),
+        };
+        // Trailers could carry what was stripped from the head.
+        let Ok(data) = frame.into_data() else {
+            return Poll::Ready(None);
+        };
+        let received = link.receive(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        if received > link.shared().limits.body {
+            link.verdicts.break_body(Refusal::BodyTooLarge);
+            return broken(Refusal::BodyTooLarge.into());
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|it| it.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), |it| it.incoming.size_hint())
+    }
+}
+
+fn broken<T>(fault: Fault) -> Poll<Option<Result<T, Broken>>> {
+    Poll::Ready(Some(Err(Broken(fault))))
+}
+
+/// The answer's body, from the upstream or from here to the workload. It carries the request's record,
+/// which is written when the body is gone.
+pub(crate) struct ResponseBody {
+    source: Source,
+    record: Option<Record>,
+}
+
+enum Source {
+    /// Our own words.
+    Own(Option<Bytes>),
+    /// The upstream's.
+    Relayed {
+        incoming: Incoming,
+        lease: Option<Lease<RequestBody>>,
+        patience: Patience,
+    },
+}
+
+impl ResponseBody {
+    pub(super) fn own(bytes: Bytes, record: Option<Record>) -> Self {
+        Self {
+            source: Source::Own(Some(bytes).filter(|it| !it.is_empty())),
+            record,
+        }
+    }
+
+    /// Relays `incoming`; when it ended cleanly, the connection that it came over is given back.
+    pub(super) fn relayed(
+        incoming: Incoming,
+        lease: Option<Lease<RequestBody>>,
+        idle: Duration,
+        record: Record,
+    ) -> Self {
+        let patience = Patience {
+            time: idle,
+            timer: None,
+            waiting: false,
+        };
+        Self {
+            source: Source::Relayed {
+                incoming,
+                lease,
+                patience,
+            },
+            record: Some(record),
+        }
+    }
+
+    fn ended(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.complete();
+        }
+        if let Source::Relayed { lease, .. } = &mut self.source
+            && let Some(lease) = lease.take()
+        {
+            lease.give_back();
+        }
+    }
+
+    fn broke(&mut self, fault: UpstreamFault) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(mut record) = self.record.take() {
+            record.broke(fault.into());
+        }
+        broken(fault.into())
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        let next = match &mut this.source {
+            Source::Own(bytes) => bytes.take().map(Ok),
+            Source::Relayed {
+                incoming, patience, ..
+            } => match Pin::new(incoming).poll_frame(cx) {
+                Poll::Ready(next) => {
+                    patience.stop();
+                    next.and_then(|it| match it {
+                        Ok(frame) => frame.into_data().ok().map(Ok),
+                        Err(error) => {
+                            tracing::debug!(%error, "answer broke off");
+                            Some(Err(UpstreamFault::BodyBroken))
+                        }
+                    })
+                }
+                Poll::Pending => {
+                    ready!(patience.poll(cx));
+                    Some(Err(UpstreamFault::IdleTimedOut))
+                }
+            },
+        };
+        match next {
+            Some(Ok(data)) => {
+                if let Some(record) = &mut this.record {
+                    record.sent(data.len());
+                }
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Err(fault)) => this.broke(fault),
+            None => {
+                this.ended();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(bytes) => bytes.is_none(),
+            Source::Relayed { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(bytes) => {
+                let length = bytes.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
+            Source::Relayed { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    /// hyper does not ask again for a body that says that it is at its end.
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.ended();
+        }
+    }
+}
+
+/// A limit on each pause. The timer is made at the first pause and moved only when it fires: a stream
+/// of events does not touch it.
+struct Patience {
+    time: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Whether a pause is going on; if so, since at most the timer's deadline less `time`.
+    waiting: bool,
+}
+
+impl Patience {
+    fn stop(&mut self) {
+        self.waiting = false;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let time = self.time;
+        let timer = self.timer.get_or_insert_with(|| {
+            self.waiting = true;
+            Box::pin(tokio::time::sleep(time))
+        });
+        while timer.as_mut().poll(cx).is_ready() {
+            if self.waiting {
+                return Poll::Ready(());
+            }
+            // There was progress since the timer was set; the pause is measured from now on, so that
+            // it may last up to twice the limit and never less than it.
+            timer.as_mut().reset(Instant::now() + time);
+            self.waiting = true;
+        }
+        Poll::Pending
+    }
+}

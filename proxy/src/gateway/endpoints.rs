@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The gateway's own paths: `/health`, `/metrics`, `/reflect`. They are never forwarded, on no port,
+//! with no method.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::Link;
+use crate::{provider::providers, refusal::Refusal};
+
+/// The answer, if `path` (normalised) is one of the gateway's own.
+pub(super) fn answer(
+    link: &Link,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Option<Result<Response<Bytes>, Refusal>> {
+    let make: fn(&Link, &HeaderMap) -> Response<Bytes> = match path {
+        "/health" => |link, _| health(link),
+        "/metrics" => metrics,
+        "/reflect" => |link, _| reflect(link),
+        _ => return None,
+    };
+    if method != Method::GET && method != Method::HEAD {
+        return Some(Err(Refusal::Method));
+    }
+    Some(Ok(make(link, headers)))
+}
+
+/// Whether this port can serve; on the first port, what all of them can.
+fn health(link: &Link) -> Response<Bytes> {
+    let configured = link.gateway.serving.is_some();
+    let status = match configured {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut body = json!({
+        "status": if configured { "healthy" } else { "not_configured" },
+        "service": "keyward",
+        "provider": link.provider().name,
+        "port": link.provider().port,
+    });
+    if is_first(link)
+        && let Value::Object(body) = &mut body
+    {
+        let shared = link.shared();
+        let providers: serde_json::Map<String, Value> = shared
+            .providers
+            .iter()
+            .map(|(provider, configured)| (provider.name.to_owned(), (*configured).into()))
+            .collect();
+        body.insert("providers".to_owned(), providers.into());
+        body.insert("metrics_summary".to_owned(), shared.metrics.summary());
+        // No limits are set: none are enforced.
+        body.insert("rate_limits".to_owned(), json!({}));
+        body.insert(
+            "uptime_seconds".to_owned(),
+            shared.started.elapsed().as_secs().into(),
+        );
+    }
+    json_response(status, &body)
+}
+
+/// Counters: Prometheus text, or JSON for those who accept that. On the first port only; elsewhere the
+/// path is still ours, and answers that there is nothing.
+fn metrics(link: &Link, headers: &HeaderMap) -> Response<Bytes> {
+    if !is_first(link) {
+        let first = providers().first().map_or(0, |it| it.port);
+        let body =
+            json!({ "error": "Not Found", "message": format!("metrics are on port {first}") });
+        return json_response(StatusCode::NOT_FOUND, &body);
+    }
+    let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
+    if accept.is_some_and(|it| it.contains("application/json")) {
+        return json_response(StatusCode::OK, &link.shared().metrics.json());
+    }
+    let mut response = Response::new(Bytes::from(link.shared().metrics.prometheus()));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// What there is to ask. Models are `null`: the gateway does not spend the credential to find out;
+/// `models_url` is where to ask.
+fn reflect(link: &Link) -> Response<Bytes> {
+    let endpoints: Vec<Value> = link
+        .shared()
+        .providers
+        .iter()
+        .map(|(provider, configured)| {
+            json!({
+                "provider": provider.name,
+                "port": provider.port,
+                "configured": configured,
+                "base_url_variables": provider.base_url_variables,
+                "models": null,
+                "models_url": configured.then(|| format!("{}/models", provider
+                    .upstream.as_ref().map_or("", |it| it.versions.default))),
+            })
+        })
+        .collect();
+    json_response(
+        StatusCode::OK,
+        &json!({ "endpoints": endpoints, "models_fetch_complete": false }),
+    )
+}
+
+fn is_first(link: &Link) -> bool {
+    providers()
+        .first()
+        .is_some_and(|it| it.port == link.provider().port)
+}
+
+fn json_response(status: StatusCode, body: &Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

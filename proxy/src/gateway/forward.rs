@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sends a finished request to its provider and hands the answer on as it comes.
+
+use std::sync::Arc;
+
+use http::{Request, Response, Uri, Version, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    Link, Serving,
+    body::{RequestBody, ResponseBody},
+    path::ApiPath,
+    request_id, strip,
+};
+use crate::{
+    refusal::{Fault, UpstreamFault},
+    request_log::Record,
+};
+
+/// The absolute URI of a request.
+pub(super) fn uri(serving: &Serving, path: &ApiPath<'_>, query: Option<&str>) -> Option<Uri> {
+    let mut text = String::with_capacity(128);
+    path.write_to(&mut text);
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(serving.scheme.clone());
+    parts.authority = Some(serving.authority.clone());
+    parts.path_and_query = Some(http::uri::PathAndQuery::from_maybe_shared(text).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Sends the request and waits for the answer's head; the bodies stream by themselves. A fault comes
+/// with the record, for the answer that will be given instead.
+pub(super) async fn forward(
+    link: &Arc<Link>,
+    serving: &Serving,
+    mut parts: Parts,
+    body: Incoming,
+    mut record: Record,
+) -> Result<Response<ResponseBody>, (Fault, Record)> {
+    let limits = &link.shared().limits;
+    // The version and the extensions are the workload's connection's.
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let request = Request::from_parts(parts, RequestBody::new(body, link));
+    let sent = tokio::time::timeout(limits.first_byte, serving.pool.send(request)).await;
+    let reply = match sent {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(fault)) => return Err((blame(link, fault), record)),
+        Err(_late) => return Err((blame(link, UpstreamFault::FirstByteTimedOut), record)),
+    };
+    let (mut parts, incoming) = reply.response.into_parts();
+    // 101 without a request to upgrade is not an answer.
+    if parts.status.is_informational() {
+        return Err((UpstreamFault::Reset.into(), record));
+    }
+    let theirs = parts
+        .headers
+        .insert(request_id::NAME, record.request_id.clone());
+    record.forwarded(parts.status, reply.address, theirs);
+    strip::strip_response(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let body = ResponseBody::relayed(incoming, Some(reply.lease), limits.upstream_idle, record);
+    Ok(Response::from_parts(parts, body))
+}
+
+/// If the workload's body broke, the upstream's complaint is only its echo.
+fn blame(link: &Link, fault: UpstreamFault) -> Fault {
+    link.verdicts
+        .broken_body()
+        .map_or(fault.into(), Fault::from)
+}

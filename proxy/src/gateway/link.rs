@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One connection of the workload: what the layers know of it and tell each other.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use http::StatusCode;
+
+use super::{Gateway, Shared, guard::Verdicts};
+use crate::{
+    peers::Peer,
+    provider::Provider,
+    refusal::{Fault, Refusal},
+};
+
+/// One connection. Its requests come one after the other, so counters of the current request live
+/// here, too, and cost no allocation.
+pub(crate) struct Link {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) verdicts: Arc<Verdicts>,
+    peer: Option<Peer>,
+    requests: AtomicU64,
+    /// Bytes of the current request's body.
+    received: AtomicU64,
+}
+
+impl Link {
+    pub(super) fn new(gateway: Arc<Gateway>, verdicts: Arc<Verdicts>, peer: Option<Peer>) -> Self {
+        let (requests, received) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self {
+            gateway,
+            verdicts,
+            peer,
+            requests,
+            received,
+        }
+    }
+
+    /// Numbers a request, as the guard numbers heads; says whether it is one that the guard refused.
+    pub(super) fn next_request(&self) -> Option<Refusal> {
+        let index = self.requests.fetch_add(1, Ordering::Relaxed);
+        self.verdicts.refused(index)
+    }
+
+    /// A request's answer is under way.
+    pub(crate) fn begin(&self) {
+        self.received.store(0, Ordering::Relaxed);
+        self.verdicts.set_busy(true);
+        self.shared().metrics.begin(self.provider());
+    }
+
+    /// The answer is over, or there will be none (`status` is `None`).
+    pub(crate) fn end(
+        &self,
+        status: Option<StatusCode>,
+        fault: Option<Fault>,
+        received: u64,
+        sent: u64,
+    ) {
+        self.verdicts.set_busy(false);
+        self.shared()
+            .metrics
+            .end(self.provider(), status, fault, received, sent);
+    }
+
+    /// Counts bytes of the request's body; returns how many there are so far.
+    pub(super) fn receive(&self, bytes: u64) -> u64 {
+        self.received.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    /// Bytes of the request's body so far.
+    pub(crate) fn request_bytes(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.gateway.shared
+    }
+
+    pub(crate) fn provider(&self) -> &'static Provider {
+        self.gateway.provider
+    }
+
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The layers that a request passes, in order, with the reason why none of them can move.
+//!
+//! Below all of this is the guard (`guard`): what arrives here has one reading.
+
+use std::sync::Arc;
+
+use http::{Request, Response, header, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    Link, Serving, authorize::authorize, body::ResponseBody, endpoints, forward, path,
+    path::ApiPath, request_id, strip, tunnel, websocket,
+};
+use crate::{
+    refusal::{Fault, Refusal},
+    request_log::Record,
+    respond::respond,
+};
+
+/// Answers one request. Never fails: a fault is an answer, too, and every answer is logged when its
+/// body is gone.
+pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let (mut parts, body) = request.into_parts();
+    let id = request_id::of(&parts.headers);
+    let path = parts.uri.path().to_owned();
+    let mut record = Record::new(Arc::clone(&link), parts.method.clone(), path, id.clone());
+    let fault = match judge(&link, &mut parts, &mut record) {
+        Ok(Verdict::Own(response)) => return own(response, record),
+        Ok(Verdict::Forward(serving)) => {
+            // 10. Only now anything leaves.
+            match forward::forward(&link, serving, parts, body, record).await {
+                Ok(response) => return response,
+                Err((fault, returned)) => {
+                    record = returned;
+                    fault
+                }
+            }
+        }
+        // Boxed: a tunnel's state would make every other request's larger.
+        Ok(Verdict::Tunnel(handshake)) => {
+            let opening = tunnel::open(Arc::clone(&link), handshake, parts, record);
+            match Box::pin(opening).await {
+                Ok(response) => return response,
+                Err((fault, returned)) => {
+                    record = returned;
+                    fault
+                }
+            }
+        }
+        Err(fault) => fault,
+    };
+    if let Fault::Internal(what) = fault {
+        tracing::error!(what, "internal fault");
+    }
+    let response = respond(fault, link.provider());
+    record.answered(response.status(), Some(fault));
+    finish(response, record)
+}
+
+/// What becomes of a request.
+enum Verdict<'a> {
+    /// It is answered here.
+    Own(Response<bytes::Bytes>),
+    /// It goes to the provider, as it is now.
+    Forward(&'a Serving),
+    /// It becomes a tunnel to the provider.
+    Tunnel(websocket::Handshake),
+}
+
+/// Everything that happens before a byte leaves, in order. Nothing here waits.
+fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<Verdict<'a>, Fault> {
+    // 1. What the guard refused. First, because then nothing of this request is the workload's own:
+    //    hyper was given another head in its place.
+    if let Some(refusal) = link.next_request() {
+        record.forget_head();
+        return Err(refusal.into());
+    }
+
+    // 2. One spelling of the path. Before anything compares it: own endpoints, routes.
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |it| it.as_str())
+        .to_owned();
+    let target = path::normalise(&target)?;
+
+    // 3. Own endpoints. Before the rest, so that they answer on every port, with or without a
+    //    credential, and are never forwarded, whatever the policy allows.
+    if let Some(answer) = endpoints::answer(link, &parts.method, &target.path, &parts.headers) {
+        return answer.map(Verdict::Own).map_err(Fault::from);
+    }
+
+    // 4. A provider without a credential serves nothing.
+    let Some(serving) = &link.gateway.serving else {
+        return Err(Refusal::NotConfigured.into());
+    };
+    let Some(upstream) = link.provider().upstream.as_ref() else {
+        return Err(Refusal::NotConfigured.into());
+    };
+
+    // 5. Whether it is a well-formed WebSocket handshake, if it asks for an upgrade at all. Before the
+    //    routes, which treat a WebSocket differently; before the stripping, which takes `Upgrade` away.
+    let mut handshake = match parts.headers.contains_key(header::UPGRADE) {
+        true => Some(websocket::check(&parts.method, &parts.headers)?),
+        false => None,
+    };
+
+    // 6. Whether it may be asked. Before the body is touched and before the credential is near.
+    let settings = &serving.settings;
+    let api_path = ApiPath::new(&target.path, &settings.base_path, upstream.versions);
+    authorize(
+        &parts.method,
+        &api_path,
+        handshake.is_some(),
+        upstream,
+        &settings.allow,
+    )?;
+
+    // 7. The size that it announces. After the routes, so that a refusal says the more useful thing.
+    let announced = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|it| it.to_str().ok());
+    if announced
+        .and_then(|it| it.parse().ok())
+        .is_some_and(|it: u64| it > link.shared().limits.body)
+    {
+        return Err(Refusal::BodyTooLarge.into());
+    }
+
+    // 8. Strip. After the handshake was read, before the injection: the other way round, a header of
+    //    the workload could stay beside ours or name ours in `Connection`.
+    let own = settings.auth_header.as_ref();
+    strip::strip(&mut parts.headers, own, settings.require_placeholder)?;
+    let query = match target.query {
+        Some(query) => strip::strip_query(query, settings.require_placeholder)?,
+        None => None,
+    };
+    if let Some(handshake) = &mut handshake {
+        handshake.strip(&mut parts.headers, settings.require_placeholder)?;
+    }
+    strip::cut_encodings(&mut parts.headers);
+    parts
+        .headers
+        .insert(request_id::NAME, record.request_id.clone());
+
+    // 9. Inject, and only into a request for this provider's own target: the URI is made of the
+    //    settings and of a path that cannot climb, never of the workload's `Host`.
+    serving.injector.inject(&mut parts.headers);
+    parts.uri = forward::uri(serving, &api_path, query.as_deref()).ok_or(Fault::Internal(
+        "the target, the base path and the path make no URI",
+    ))?;
+
+    Ok(match handshake {
+        Some(handshake) => Verdict::Tunnel(handshake),
+        None => Verdict::Forward(serving),
+    })
+}
+
+/// An answer of our own that is not a fault.
+fn own(response: Response<bytes::Bytes>, mut record: Record) -> Response<ResponseBody> {
+    record.answered(response.status(), None);
+    finish(response, record)
+}
+
+fn finish(response: Response<bytes::Bytes>, record: Record) -> Response<ResponseBody> {
+    let id = record.request_id.clone();
+    let mut response = response.map(|bytes| ResponseBody::own(bytes, Some(record)));
+    response.headers_mut().insert(request_id::NAME, id);
+    response
+}

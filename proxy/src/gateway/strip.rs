@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Removes what a workload may not send on: every credential, what belongs to this hop, and what says
+//! where the request came from.
+//!
+//! This stands before `inject`: the other way round, a workload's header could stay beside ours, or
+//! `Connection: authorization` could take ours away.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::{provider::is_placeholder, refusal::Refusal};
+
+/// What becomes of a header that the workload sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Goes on.
+    Pass,
+    /// Does not.
+    Drop,
+    /// Does not, and may hold nothing but the placeholder.
+    Credential,
+}
+
+/// Longest header name that is compared with a `-` in place of each `_`; no name in the lists is
+/// longer.
+const LONGEST: usize = 32;
+
+fn classify(name: &str) -> Class {
+    if !name.contains('_') {
+        return class_of(name);
+    }
+    // Some servers read `_` as `-` (CGI made them equal), so a look-alike counts as what it looks like.
+    let mut plain = [0u8; LONGEST];
+    let Some(plain) = plain.get_mut(..name.len()) else {
+        return class_of(name);
+    };
+    for (to, from) in plain.iter_mut().zip(name.bytes()) {
+        *to = if from == b'_' { b'-' } else { from };
+    }
+    std::str::from_utf8(plain).map_or(Class::Drop, class_of)
+}
+
+fn class_of(name: &str) -> Class {
+    match name {
+        "authorization" | "proxy-authorization" | "x-api-key" | "x-goog-api-key" | "api-key" => {
+            Class::Credential
+        }
+        // Of this hop (RFC 9110, section 7.6.1), or written anew by the client side.
+        "host" | "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "te"
+        | "trailer" | "transfer-encoding" | "upgrade" | "http2-settings" | "expect" => Class::Drop,
+        // Of the workload's own session or place.
+        "cookie" | "cookie2" | "forwarded" | "via" | "x-real-ip" | "x-client-ip"
+        | "true-client-ip" | "cf-connecting-ip" => Class::Drop,
+        // Ways to be another request than the one that was judged.
+        "x-http-method"
+        | "x-http-method-override"
+        | "x-method-override"
+        | "x-original-url"
+        | "x-rewrite-url"
+        | "x-original-host" => Class::Drop,
+        // Whose account is charged is the policy's to say.
+        "openai-organization" | "openai-project" => Class::Drop,
+        _ if name.starts_with("x-forwarded-") => Class::Drop,
+        _ => Class::Pass,
+    }
+}
+
+/// Removes what may not go on. `own` is a further header that carries this provider's credential.
+///
+/// # Errors
+///
+/// [`Refusal::ForeignCredential`] if a header holds a credential that is not the placeholder, and
+/// `require_placeholder`.
+pub(crate) fn strip(
+    headers: &mut HeaderMap,
+    own: Option<&HeaderName>,
+    require_placeholder: bool,
+) -> Result<(), Refusal> {
+    // What `Connection` names goes too, whatever it is, but is judged as a credential first.
+    let mut doomed: Vec<HeaderName> = Vec::with_capacity(8);
+    for name in headers.keys() {
+        let class = match own {
+            Some(own) if own == name => Class::Credential,
+            _ => classify(name.as_str()),
+        };
+        match class {
+            Class::Pass => {}
+            Class::Drop => doomed.push(name.clone()),
+            Class::Credential => {
+                let foreign = |value: &HeaderValue| !is_harmless(value.as_bytes());
+                if require_placeholder && headers.get_all(name).iter().any(foreign) {
+                    return Err(Refusal::ForeignCredential);
+                }
+                doomed.push(name.clone());
+            }
+        }
+    }
+    for value in headers.get_all(header::CONNECTION) {
+        let tokens = value
+            .as_bytes()
+            .split(|it| *it == b',')
+            .map(<[u8]>::trim_ascii);
+        let named = tokens.filter_map(|it| HeaderName::from_bytes(it).ok());
+        // `Content-Length` delimits a body that was read already; without it, it would be sent in
+        // chunks, which is the same request.
+        doomed.extend(named);
+    }
+    for name in doomed {
+        headers.remove(name);
+    }
+    Ok(())
+}
+
+/// Whether a credential header's value is nothing, or the placeholder with or without a scheme.
+fn is_harmless(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let token = match value.iter().position(|it| *it == b' ') {
+        Some(space) => value.get(space..).unwrap_or_default().trim_ascii(),
+        None => value,
+    };
+    // A scheme alone, as clients send it that have an empty key.
+    let bare = matches!(
+        token.to_ascii_lowercase().as_slice(),
+        b"" | b"bearer" | b"token"
+    );
+    bare || is_placeholder(token)
+}
+
+/// Query parameters that carry credentials, without `-` and `_`, in lower case.
+const SECRET_PARAMETERS: [&str; 4] = ["key", "apikey", "accesstoken", "xgoogapikey"];
+
+/// The query without parameters that carry credentials. `None`: nothing is left of it.
+///
+/// # Errors
+///
+/// [`Refusal::ForeignCredential`] as in [`strip`].
+pub(crate) fn strip_query(
+    query: &str,
+    require_placeholder: bool,
+) -> Result<Option<Cow<'_, str>>, Refusal> {
+    let is_secret = |part: &&str| {
+        let name = part.split_once('=').map_or(*part, |it| it.0);
+        let plain: String = decode(name)
+            .chars()
+            .filter(|it| !matches!(it, '-' | '_'))
+            .collect();
+        SECRET_PARAMETERS
+            .iter()
+            .any(|it| plain.eq_ignore_ascii_case(it))
+    };
+    // `;` separates parameters for some servers.
+    let separators = ['&', ';'];
+    if !query.split(separators).any(|it| is_secret(&it)) {
+        return Ok(Some(Cow::Borrowed(query)));
+    }
+    for part in query.split(separators).filter(is_secret) {
+        let value = part.split_once('=').map_or("", |it| it.1);
+        if require_placeholder && !is_harmless(decode(value).as_bytes()) {
+            return Err(Refusal::ForeignCredential);
+        }
+    }
+    let kept: Vec<&str> = query
+        .split(separators)
+        .filter(|it| !is_secret(it))
+        .collect();
+    Ok((!kept.is_empty()).then(|| Cow::Owned(kept.join("&"))))
+}
+
+/// Percent-decodes as a form does; what is not an escape stays as it is.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let escape = behind.get(..2).filter(|_| *first == b'%');
+        let value = escape
+            .and_then(|it| std::str::from_utf8(it).ok())
+            .and_then(|it| u8::from_str_radix(it, 16).ok());
+        match value {
+            Some(value) => {
+                bytes.push(value);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(if *first == b'+' { b' ' } else { *first });
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Cuts `Accept-Encoding` to codings that a later layer is able to read.
+pub(crate) fn cut_encodings(headers: &mut HeaderMap) {
+    const READABLE: [&str; 4] = ["gzip", "deflate", "br", "identity"];
+    let readable = |it: &&str| {
+        let name = it.split_once(';').map_or(*it, |parts| parts.0).trim();
+        READABLE
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name))
+    };
+    let mut values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let Some(first) = values.next() else { return };
+    let single = values.next().is_none();
+    let text = first.to_str().unwrap_or_default();
+    if single && text.split(',').all(|it| readable(&it.trim())) {
+        return;
+    }
+    let all = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let kept: Vec<&str> = all
+        .filter_map(|it| it.to_str().ok())
+        .flat_map(|it| it.split(','))
+        .map(str::trim)
+        .filter(readable)
+        .collect();
+    let value = match kept.is_empty() {
+        true => HeaderValue::from_static("identity"),
+        false => {
+            HeaderValue::from_str(&kept.join(", ")).unwrap_or(HeaderValue::from_static("identity"))
+        }
+    };
+    headers.insert(header::ACCEPT_ENCODING, value);
+}
+
+/// Removes from a response what belongs to the upstream's hop, or to its own relation with us.
+pub(crate) fn strip_response(headers: &mut HeaderMap) {
+    const DROPPED: [HeaderName; 9] = [
+        header::CONNECTION,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        header::TRANSFER_ENCODING,
+        header::TRAILER,
+        header::UPGRADE,
+        // Cookies of the upstream's load balancer; the workload's are never sent back to it.
+        header::SET_COOKIE,
+        // Invitations to come by another way.
+        header::ALT_SVC,
+        HeaderName::from_static("proxy-authenticate"),
+    ];
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|it| it.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|it| HeaderName::from_bytes(it.trim_ascii()).ok())
+            .filter(|it| *it != header::CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in DROPPED {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACEHOLDER: &str = "sk-placeholder-for-api-proxy";
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn left(lines: &[(&str, &str)]) -> Result<Vec<String>, Refusal> {
+        let mut headers = headers(lines);
+        strip(&mut headers, None, true)?;
+        Ok(headers.keys().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_header_of_the_contract_is_stripped() {
+        for name in [
+            "host",
+            "cookie",
+            "forwarded",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-anything",
+            "x-real-ip",
+            "connection",
+            "keep-alive",
+            "te",
+            "trailer",
+            "upgrade",
+            "expect",
+            "transfer-encoding",
+            "proxy-connection",
+            "openai-organization",
+            "openai-project",
+            "x_forwarded_for",
+            "X_Real-IP",
+            "x-http-method-override",
+        ] {
+            assert_eq!(
+                left(&[(name, "x"), ("kept", "x")]),
+                Ok(vec!["kept".to_owned()]),
+                "{name}"
+            );
+        }
+        for name in [
+            "session_id",
+            "content-type",
+            "anthropic-beta",
+            "user-agent",
+            "x-stainless-os",
+        ] {
+            assert_eq!(left(&[(name, "x")]), Ok(vec![name.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn credentials_are_the_placeholder_or_refused() {
+        for name in [
+            "authorization",
+            "x-api-key",
+            "x-goog-api-key",
+            "api-key",
+            "proxy-authorization",
+            "x_api_key",
+        ] {
+            for harmless in [
+                PLACEHOLDER,
+                "",
+                "Bearer",
+                "Bearer sk-placeholder-for-api-proxy",
+                "token  sk-placeholder-for-api-proxy",
+            ] {
+                assert_eq!(left(&[(name, harmless)]), Ok(vec![]), "{name}: {harmless}");
+            }
+            for foreign in [
+                "sk-own",
+                "Bearer sk-own",
+                "Bearer sk-placeholder-for-api-proxyx",
+                "Bearer sk-placeholder-for-api-proxy sk-own",
+                "Basic c2s6b3du",
+            ] {
+                assert_eq!(
+                    left(&[(name, foreign)]),
+                    Err(Refusal::ForeignCredential),
+                    "{name}: {foreign}"
+                );
+            }
+            let second = [(name, PLACEHOLDER), (name, "sk-own")];
+            assert_eq!(left(&second), Err(Refusal::ForeignCredential));
+            let hidden = [("connection", name), (name, "sk-own")];
+            assert_eq!(left(&hidden), Err(Refusal::ForeignCredential));
+        }
+        let mut lenient = headers(&[("authorization", "Bearer sk-own")]);
+        strip(&mut lenient, None, false).unwrap();
+        assert!(lenient.is_empty());
+    }
+
+    #[test]
+    fn what_connection_names_goes() {
+        let lines = [
+            ("connection", "close, X-One ,x-two"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+        ];
+        assert_eq!(left(&lines), Ok(vec!["x-three".to_owned()]));
+    }
+
+    #[test]
+    fn query_credentials_are_removed_or_refused() {
+        let cut = |query: &str| strip_query(query, true).map(|it| it.map(Cow::into_owned));
+        assert_eq!(cut("a=1&b=%20&c"), Ok(Some("a=1&b=%20&c".to_owned())));
+        for name in [
+            "key",
+            "KEY",
+            "api_key",
+            "apiKey",
+            "api-key",
+            "%6bey",
+            "access_token",
+        ] {
+            let with = |value| format!("a=1&{name}={value}&b=2");
+            assert_eq!(
+                cut(&with(PLACEHOLDER)),
+                Ok(Some("a=1&b=2".to_owned())),
+                "{name}"
+            );
+            assert_eq!(
+                cut(&with("sk-own")),
+                Err(Refusal::ForeignCredential),
+                "{name}"
+            );
+        }
+        assert_eq!(cut("key="), Ok(None));
+        assert_eq!(cut("a=1;key=sk-own"), Err(Refusal::ForeignCredential));
+        assert_eq!(
+            strip_query("key=sk-own&a", false),
+            Ok(Some(Cow::Borrowed("a")))
+        );
+        assert_eq!(
+            cut("monkey=1&keys=2"),
+            Ok(Some("monkey=1&keys=2".to_owned()))
+        );
+    }
+
+    #[test]
+    fn encodings_are_cut_to_readable_ones() {
+        for (before, after) in [
+            ("gzip, deflate, br", "gzip, deflate, br"),
+            ("gzip, zstd, br;q=0.5", "gzip, br;q=0.5"),
+            ("zstd", "identity"),
+            ("*", "identity"),
+        ] {
+            let mut headers = headers(&[("accept-encoding", before)]);
+            cut_encodings(&mut headers);
+            assert_eq!(headers[header::ACCEPT_ENCODING], after);
+        }
+    }
+}

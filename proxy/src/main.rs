@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `keyward-proxy`: the gateway as a process, under a supervisor or alone.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keyward_proxy::process::main(std::env::args_os().skip(1))
+}

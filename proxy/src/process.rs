@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The process: arguments, hardening, runtime, end.
+//!
+//! `keyward-proxy --supervised` takes everything from its standard input, a socket (see `control`).
+//! `keyward-proxy --config FILE` takes it from a file. Both harden themselves before a credential is
+//! read.
+
+use std::{
+    error::Error, ffi::OsString, fs::File, io, os::unix::ffi::OsStringExt as _, path::PathBuf,
+    process::ExitCode, time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::{filter::LevelFilter, fmt::writer::BoxMakeWriter};
+use zeroize::Zeroizing;
+
+use crate::{
+    control::{self, Order, Role},
+    harden,
+    provider::provider,
+    request_log::RequestLog,
+    server::Server,
+    settings::Settings,
+    standalone,
+};
+
+const USAGE: &str = "\
+keyward-proxy: a gateway that puts credentials into requests to model providers
+
+Usage: keyward-proxy --config FILE
+       keyward-proxy --supervised
+       keyward-proxy --version
+
+  --config FILE   serve as FILE says; credentials come from OPENAI_API_KEY,
+                  ANTHROPIC_API_KEY, or where FILE says
+  --supervised    be told everything over standard input, a socket (keyward does this)
+  --version       print the version
+";
+
+/// How long an end waits for the last lines of the request log.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// Runs the process.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    let text: Vec<_> = arguments.iter().map(|it| it.to_string_lossy()).collect();
+    let result = match text
+        .iter()
+        .map(AsRef::as_ref)
+        .collect::<Vec<&str>>()
+        .as_slice()
+    {
+        ["--supervised"] => supervised(),
+        ["--config", _] => standalone(arguments.get(1).map(PathBuf::from).unwrap_or_default()),
+        ["--version"] => {
+            return say(
+                io::stdout(),
+                concat!("keyward-proxy ", env!("CARGO_PKG_VERSION"), "\n"),
+                0,
+            );
+        }
+        ["--help"] => return say(io::stdout(), USAGE, 0),
+        _ => return say(io::stderr(), USAGE, 2),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(
+            io::stderr(),
+            &format!("keyward-proxy: {}\n", sentence(&*error)),
+            1,
+        ),
+    }
+}
+
+fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
+    harden::harden()?;
+    let variable = |name: &str| std::env::var_os(name).map(|it| Zeroizing::new(it.into_vec()));
+    let start = standalone::start(&path, variable)?;
+    diagnostics(start.level.as_deref(), None)?;
+    let log = RequestLog::to(start.requests)?;
+    let runtime = runtime(&start.settings)?;
+    runtime.block_on(async {
+        let mut server = Server::new(start.settings, start.credentials, log.clone());
+        for (provider, listener) in start.listeners {
+            server.add_gateway(provider, listener)?;
+        }
+        server.load_roots()?;
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut terminated = signal(SignalKind::terminate())?;
+        server
+            .run(async {
+                tokio::select! {
+                    _signal = interrupted.recv() => {}
+                    _signal = terminated.recv() => {}
+                }
+            })
+            .await;
+        Ok::<(), io::Error>(())
+    })?;
+    log.flush(LAST_LINES);
+    Ok(())
+}
+
+fn supervised() -> Result<(), Box<dyn Error>> {
+    harden::harden()?;
+    harden::be_supervised()?;
+    let stream = control::from_standard_input()?;
+    let started = control::accept(&stream)
+        .map_err(|error| error.into())
+        .and_then(|start| prepare(start, &stream));
+    let (runtime, server, log) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            let why = sentence(&*error);
+            control::refuse(&stream, &why)?;
+            return Err(error);
+        }
+    };
+    stream.set_nonblocking(true)?;
+    let ended = runtime.block_on(async {
+        let mut stream = tokio::net::UnixStream::from_std(stream)?;
+        let (drain, drained) = tokio::sync::oneshot::channel();
+        let running = server.run(async {
+            // An error means that nothing more is going to be said, which is an end below.
+            let _drain: Result<(), _> = drained.await;
+        });
+        let mut drain = Some(drain);
+        tokio::pin!(running);
+        loop {
+            tokio::select! {
+                () = &mut running => return Ok(()),
+                order = control::next_order(&mut stream) => match order {
+                    Order::Drain => drop(drain.take().map(|it| it.send(()))),
+                    Order::End => return Ok::<(), io::Error>(()),
+                }
+            }
+        }
+    });
+    log.flush(LAST_LINES);
+    // Without waiting for anything: there is no supervisor any more.
+    runtime.shutdown_background();
+    ended.map_err(Into::into)
+}
+
+type Prepared = (Runtime, Server, RequestLog);
+
+/// Everything up to the word that the proxy serves.
+fn prepare(
+    start: control::Start,
+    stream: &std::os::unix::net::UnixStream,
+) -> Result<Prepared, Box<dyn Error>> {
+    let mut listeners = Vec::new();
+    let (mut requests, mut diagnostics_file) = (None, None);
+    for (role, descriptor) in start.descriptors {
+        match role {
+            Role::Gateway { provider: name } => {
+                let provider = provider(&name).ok_or("a listener for an unknown provider")?;
+                listeners.push((provider, std::net::TcpListener::from(descriptor)));
+            }
+            Role::RequestLog => requests = Some(File::from(descriptor)),
+            Role::DiagnosticLog => diagnostics_file = Some(File::from(descriptor)),
+            Role::DnsUdp | Role::DnsTcp | Role::FlowMap => {}
+        }
+    }
+    let level = start.settings.log.level.clone();
+    diagnostics(level.as_deref(), diagnostics_file)?;
+    let settings = Settings::try_from(start.settings)?;
+    let log = match requests {
+        Some(file) => RequestLog::to(file)?,
+        None => RequestLog::none(),
+    };
+    let runtime = runtime(&settings)?;
+    let guard = runtime.enter();
+    let mut server = Server::new(settings, start.credentials, log.clone());
+    for (provider, listener) in listeners {
+        server.add_gateway(provider, listener)?;
+    }
+    control::say_ready(stream)?;
+    server.load_roots()?;
+    drop(guard);
+    Ok((runtime, server, log))
+}
+
+/// One thread unless the settings ask for more: one workload's requests are not worth the traffic
+/// between cores.
+fn runtime(settings: &Settings) -> io::Result<Runtime> {
+    let mut builder = match settings.worker_threads {
+        1 => Builder::new_current_thread(),
+        threads => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(threads);
+            builder
+        }
+    };
+    builder.enable_all().build()
+}
+
+/// Diagnostics as JSON lines. Only this crate's own: what libraries say at `trace` is not ours to
+/// vouch for.
+fn diagnostics(level: Option<&str>, file: Option<File>) -> Result<(), Box<dyn Error>> {
+    let level: LevelFilter = level
+        .unwrap_or("warn")
+        .parse()
+        .map_err(|_unknown| "log.level: not one of error, warn, info, debug, trace")?;
+    let writer = match file {
+        Some(file) => BoxMakeWriter::new(std::sync::Mutex::new(file)),
+        None => BoxMakeWriter::new(io::stderr),
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::default()
+                .add_directive(format!("keyward_proxy={level}").parse()?),
+        )
+        .with_writer(writer)
+        .finish();
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(())
+}
+
+/// An error and what caused it, on one line.
+fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text.trim_end().replace('\n', "; ")
+}
+
+fn say(mut to: impl io::Write, text: &str, code: u8) -> ExitCode {
+    // A reader that went away is no failure.
+    drop(to.write_all(text.as_bytes()));
+    ExitCode::from(code)
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The proxy as a value: doors are added, roots are loaded, and it runs until it is drained.
+
+use std::{io, net, sync::Arc, time::Instant};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    credential::Credentials,
+    gateway::{Gateway, Serving, Shared, serve},
+    metrics::Metrics,
+    peers::Peers,
+    provider::{Provider, providers},
+    request_log::RequestLog,
+    settings::{Limits, Settings},
+    upstream::tls::{Loader, Tls},
+};
+
+/// A proxy. Dropping it ends every connection at once.
+pub struct Server {
+    settings: Settings,
+    credentials: Credentials,
+    shared: Arc<Shared>,
+    tls: Tls,
+    loader: Option<Loader>,
+    room: Arc<Semaphore>,
+    draining: watch::Sender<bool>,
+    doors: JoinSet<()>,
+}
+
+impl Server {
+    /// A proxy without doors. Needs a Tokio runtime from here on.
+    #[must_use]
+    pub fn new(settings: Settings, credentials: Credentials, log: RequestLog) -> Self {
+        let configured =
+            |it: &'static Provider| (it, it.servable() && credentials.get(it.name).is_some());
+        let shared = Shared {
+            run: settings.run.clone(),
+            limits: settings.limits,
+            log,
+            metrics: Metrics::default(),
+            peers: Peers::default(),
+            providers: providers().iter().map(configured).collect(),
+            started: Instant::now(),
+        };
+        let (tls, loader) = Tls::new(&settings.upstream);
+        Self {
+            room: Arc::new(Semaphore::new(settings.limits.connections)),
+            settings,
+            credentials,
+            shared: Arc::new(shared),
+            tls,
+            loader: Some(loader),
+            draining: watch::Sender::new(false),
+            doors: JoinSet::new(),
+        }
+    }
+
+    /// Serves `provider` on `listener`. Without a credential every request there is answered 503.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be made asynchronous.
+    pub fn add_gateway(
+        &mut self,
+        provider: &'static Provider,
+        listener: net::TcpListener,
+    ) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let settings = self.settings.providers.get(provider.name);
+        let serving = settings
+            .zip(self.credentials.get(provider.name))
+            .and_then(|it| {
+                let (settings, credential) = it;
+                let limits: &Limits = &self.settings.limits;
+                let tls = self.tls.clone();
+                Serving::new(
+                    settings.clone(),
+                    credential,
+                    &self.settings.upstream,
+                    limits,
+                    tls,
+                )
+            });
+        let gateway = Gateway {
+            provider,
+            shared: Arc::clone(&self.shared),
+            serving,
+        };
+        let room = Arc::clone(&self.room);
+        self.doors.spawn(serve(
+            Arc::new(gateway),
+            listener,
+            room,
+            self.draining.subscribe(),
+        ));
+        Ok(())
+    }
+
+    /// Begins to load the trusted roots. Apart from the rest because it takes longer than everything
+    /// else together, and nothing waits for it but the first upstream connection.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be made.
+    pub fn load_roots(&mut self) -> io::Result<()> {
+        self.loader.take().map_or(Ok(()), Loader::start)
+    }
+
+    /// Serves until `drain` is over; then takes no new connections, waits for what runs, for as long
+    /// as the settings say, and ends.
+    pub async fn run(mut self, drain: impl Future<Output = ()>) {
+        drain.await;
+        self.draining.send_replace(true);
+        let all = async { while self.doors.join_next().await.is_some() {} };
+        if timeout(self.settings.limits.drain, all).await.is_err() {
+            tracing::warn!("connections were still open at the end of the drain");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One new connection: name, TCP, TLS with the host's verified name, HTTP.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http_body::Body;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::tls::Tls;
+use crate::{
+    refusal::UpstreamFault,
+    settings::{Scheme, Target, UpstreamSettings},
+};
+
+/// Head start of an address before the next one is tried beside it: the recommended delay of
+/// RFC 8305, section 8.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Receive window of one stream. Bounds what a workload that does not read makes us hold.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Receive window of a connection: as much as all its streams together, so that workloads that do not
+/// read cannot stop those that do.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 128;
+
+/// How often an HTTP/2 connection is asked whether it lives, and how long it has to answer. A
+/// connection that died silently would otherwise swallow the next request until its own time is over.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Makes connections to one target.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    target: Target,
+    fixed: Option<SocketAddr>,
+    tls: Tls,
+    time: Duration,
+}
+
+/// What was agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// A new connection, ready for requests.
+pub(crate) enum Connection<B> {
+    Http1(http1::SendRequest<B>, SocketAddr),
+    Http2(http2::SendRequest<B>, SocketAddr),
+}
+
+impl Connector {
+    pub(crate) fn new(
+        target: Target,
+        settings: &UpstreamSettings,
+        tls: Tls,
+        time: Duration,
+    ) -> Self {
+        let fixed = settings.resolved(&target.host, target.port);
+        Self {
+            target,
+            fixed,
+            tls,
+            time,
+        }
+    }
+
+    /// A connection for plain requests, in the best protocol that the upstream has.
+    pub(crate) async fn connect<B>(&self) -> Result<Connection<B>, UpstreamFault>
+    where
+        B: Body + Unpin + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (stream, address, protocol) = self.stream(false).await?;
+        match protocol {
+            Protocol::Http1 => {
+                let (sender, connection) = http1::handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(broken)?;
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "upstream connection ended");
+                    }
+                });
+                Ok(Connection::Http1(sender, address))
+            }
+            Protocol::Http2 => {
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .keep_alive_interval(PING_INTERVAL)
+                    .keep_alive_timeout(PING_TIMEOUT)
+                    .keep_alive_while_idle(true)
+                    .max_send_buf_size(64 * 1024)
+                    .handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(broken)?;
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "upstream connection ended");
+                    }
+                });
+                Ok(Connection::Http2(sender, address))
+            }
+        }
+    }
+
+    /// A connection of its own for one request that may be upgraded: HTTP/1.1, never shared.
+    pub(crate) async fn connect_for_upgrade<B>(
+        &self,
+    ) -> Result<(http1::SendRequest<B>, SocketAddr), UpstreamFault>
+    where
+        B: Body + Unpin + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (stream, address, _) = self.stream(true).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        Ok((sender, address))
+    }
+
+    async fn stream(
+        &self,
+        http1_only: bool,
+    ) -> Result<(Stream, SocketAddr, Protocol), UpstreamFault> {
+        let all = async {
+            let tcp = match self.fixed {
+                Some(address) => dial(address).await?,
+                None => self.dial_name().await?,
+            };
+            let address = tcp
+                .peer_addr()
+                .map_err(|_gone| UpstreamFault::Unreachable)?;
+            match self.target.scheme {
+                Scheme::Http => Ok((Stream::Plain(tcp), address, Protocol::Http1)),
+                Scheme::Https => {
+                    let tls = self.handshake(tcp, http1_only).await?;
+                    let protocol = match tls.get_ref().1.alpn_protocol() {
+                        Some(b"h2") => Protocol::Http2,
+                        Some(_) | None => Protocol::Http1,
+                    };
+                    Ok((Stream::Tls(Box::new(tls)), address, protocol))
+                }
+            }
+        };
+        timeout(self.time, all)
+            .await
+            .unwrap_or(Err(UpstreamFault::ConnectTimedOut))
+    }
+
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        http1_only: bool,
+    ) -> Result<TlsStream<TcpStream>, UpstreamFault> {
+        let config = self.tls.config(http1_only).await?;
+        let name = ServerName::try_from(self.target.host.clone())
+            .map_err(|_not_a_name| UpstreamFault::TlsFailed)?;
+        TlsConnector::from(config)
+            .connect(name, tcp)
+            .await
+            .map_err(|error| {
+                tracing::warn!(target_host = %self.target, %error, "TLS handshake failed");
+                match error.kind() {
+                    // What rustls itself objects to; anything else came from the connection.
+                    io::ErrorKind::InvalidData => UpstreamFault::TlsFailed,
+                    _ => UpstreamFault::Reset,
+                }
+            })
+    }
+
+    /// Resolves the name and dials its addresses, the families in turn, each a little after the one
+    /// before; the first connection wins (RFC 8305).
+    async fn dial_name(&self) -> Result<TcpStream, UpstreamFault> {
+        if let Ok(address) = self.target.host.parse::<IpAddr>() {
+            return dial(SocketAddr::new(address, self.target.port)).await;
+        }
+        let addresses =
+            tokio::net::lookup_host((self.target.host.as_str(), self.target.port)).await;
+        let addresses: Vec<SocketAddr> = addresses
+            .map_err(|error| {
+                tracing::warn!(target_host = %self.target, %error, "name not resolved");
+                UpstreamFault::NotResolved
+            })?
+            .collect();
+        let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv6);
+        let mut attempts = JoinSet::new();
+        for (at, address) in alternate(v6, v4).enumerate() {
+            let wait = HEAD_START.saturating_mul(u32::try_from(at).unwrap_or(u32::MAX));
+            attempts.spawn(async move {
+                tokio::time::sleep(wait).await;
+                dial(address).await
+            });
+        }
+        while let Some(result) = attempts.join_next().await {
+            if let Ok(Ok(stream)) = result {
+                return Ok(stream);
+            }
+        }
+        Err(UpstreamFault::Unreachable)
+    }
+}
+
+/// One of `first`, one of `second`, and so on; then what is left.
+fn alternate<T>(first: Vec<T>, second: Vec<T>) -> impl Iterator<Item = T> {
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut turn = false;
+    std::iter::from_fn(move || {
+        turn = !turn;
+        if turn {
+            first.next().or_else(|| second.next())
+        } else {
+            second.next().or_else(|| first.next())
+        }
+    })
+}
+
+async fn dial(address: SocketAddr) -> Result<TcpStream, UpstreamFault> {
+    let stream = TcpStream::connect(address).await.map_err(|error| {
+        tracing::debug!(%address, %error, "connect failed");
+        UpstreamFault::Unreachable
+    })?;
+    // Events are small, and each is wanted now.
+    stream
+        .set_nodelay(true)
+        .map_err(|_gone| UpstreamFault::Unreachable)?;
+    Ok(stream)
+}
+
+fn broken(error: hyper::Error) -> UpstreamFault {
+    tracing::debug!(%error, "HTTP handshake failed");
+    UpstreamFault::Reset
+}
+
+/// Bytes to the upstream.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+macro_rules! either {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Stream::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            Stream::Tls($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A provider of one's own over real TLS, a gateway in front of it, and a raw socket to talk to it.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test binary compiles this file and uses a part of it"
+)]
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    fs::File,
+    future::Future,
+    io::{Read as _, Seek as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use keyward_proxy::{
+    credential::{Credential, Credentials},
+    provider::provider,
+    request_log::RequestLog,
+    server::Server,
+    settings::{RawSettings, Settings},
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+pub const OPENAI_KEY: &str = "sk-real-openai-0123456789";
+pub const ANTHROPIC_KEY: &str = "sk-ant-real-0123456789";
+pub const OPENAI_PLACEHOLDER: &str = "sk-placeholder-for-api-proxy";
+
+/// Longer than anything here takes, shorter than a person waits.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A certificate authority with one server certificate.
+pub struct Ca {
+    pub pem: String,
+    server: Arc<rustls::ServerConfig>,
+    server_http1: Arc<rustls::ServerConfig>,
+}
+
+impl Ca {
+    /// For the providers' real names.
+    pub fn new() -> Self {
+        Self::for_names(&["api.openai.com", "api.anthropic.com"])
+    }
+
+    pub fn for_names(names: &[&str]) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let certificate = CertificateParams::new(names)
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
+        let config = |alpn: &[&[u8]]| {
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let mut config = rustls::ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate.der().clone()], key)
+                .unwrap();
+            config.alpn_protocols = alpn.iter().map(|it| it.to_vec()).collect();
+            Arc::new(config)
+        };
+        Self {
+            pem: issuer.pem(),
+            server: config(&[b"h2", b"http/1.1"]),
+            server_http1: config(&[b"http/1.1"]),
+        }
+    }
+}
+
+/// What an upstream was sent.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    pub uri: String,
+    pub version: http::Version,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// Which of the upstream's connections it came over.
+    pub connection: usize,
+}
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+type Handler = Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+
+/// An upstream that records and answers.
+pub struct Upstream {
+    pub address: SocketAddr,
+    pub ca: Ca,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    Http1,
+    Http2,
+}
+
+impl Upstream {
+    /// Answers every request with 200 and `hello`.
+    pub async fn hello(speaks: Speaks) -> Self {
+        Self::answering(speaks, |_| async { text(200, "hello") }).await
+    }
+
+    pub async fn answering<F, A>(speaks: Speaks, handler: F) -> Self
+    where
+        F: Fn(Seen) -> A + Send + Sync + 'static,
+        A: Future<Output = Answer> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |seen| Box::pin(handler(seen)));
+        let ca = Ca::new();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let acceptor = match speaks {
+            Speaks::Http1 => TlsAcceptor::from(Arc::clone(&ca.server_http1)),
+            Speaks::Http2 => TlsAcceptor::from(Arc::clone(&ca.server)),
+        };
+        let record = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, handler, record) =
+                    (acceptor.clone(), Arc::clone(&handler), Arc::clone(&record));
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        let (handler, record) = (Arc::clone(&handler), Arc::clone(&record));
+                        async move {
+                            let (head, body) = request.into_parts();
+                            let Ok(body) = body.collect().await else {
+                                // A body that broke is not a request.
+                                return Ok::<_, Infallible>(text(400, "broken body"));
+                            };
+                            let seen = Seen {
+                                method: head.method.to_string(),
+                                uri: head.uri.to_string(),
+                                version: head.version,
+                                headers: head.headers,
+                                body: body.to_bytes(),
+                                connection,
+                            };
+                            record.lock().unwrap().push(seen.clone());
+                            Ok(handler(seen).await)
+                        }
+                    });
+                    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let io = TokioIo::new(stream);
+                    if http2 {
+                        let builder =
+                            hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        drop(builder.serve_connection(io, service).await);
+                    } else {
+                        let builder = hyper::server::conn::http1::Builder::new();
+                        drop(builder.serve_connection(io, service).await);
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            ca,
+            seen,
+            task,
+        }
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// An upstream that speaks in bytes: each connection, after TLS, is handed to `script`.
+pub async fn raw_upstream<F, A>(ca: &Ca, script: F) -> (SocketAddr, JoinHandle<()>)
+where
+    F: Fn(TlsStream<TcpStream>) -> A + Send + Sync + 'static,
+    A: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = TlsAcceptor::from(Arc::clone(&ca.server_http1));
+    let task = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(stream) = acceptor.accept(stream).await {
+                tokio::spawn(script(stream));
+            }
+        }
+    });
+    (address, task)
+}
+
+pub fn text(status: u16, body: &str) -> Answer {
+    let body = Full::new(Bytes::from(body.to_owned())).boxed();
+    Response::builder().status(status).body(body).unwrap()
+}
+
+/// A gateway with real credentials for both providers, in front of `upstream`.
+pub struct Gateway {
+    pub openai: SocketAddr,
+    pub anthropic: SocketAddr,
+    pub gemini: SocketAddr,
+    log: RequestLog,
+    log_file: File,
+    drain: Option<tokio::sync::oneshot::Sender<()>>,
+    pub task: JoinHandle<()>,
+}
+
+impl Gateway {
+    pub fn new(upstream: SocketAddr, ca: &Ca) -> Self {
+        Self::with(upstream, ca, "")
+    }
+
+    /// `toml` adds to the settings.
+    pub fn with(upstream: SocketAddr, ca: &Ca, toml: &str) -> Self {
+        let mut raw: RawSettings = toml::from_str(toml).unwrap();
+        raw.upstream.ca_pem.push(ca.pem.clone());
+        raw.upstream.system_roots.get_or_insert(false);
+        if raw.upstream.resolve.is_empty() {
+            raw.upstream
+                .resolve
+                .push(format!("api.openai.com={upstream}"));
+            raw.upstream
+                .resolve
+                .push(format!("api.anthropic.com={upstream}"));
+        }
+        let settings = Settings::try_from(raw).unwrap();
+        let mut credentials = Credentials::new();
+        for (name, key) in [("openai", OPENAI_KEY), ("anthropic", ANTHROPIC_KEY)] {
+            let key = Credential::new(key.as_bytes().to_vec()).unwrap();
+            credentials.insert(provider(name).unwrap(), key).unwrap();
+        }
+        let log_file = tempfile::tempfile().unwrap();
+        let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
+        let mut server = Server::new(settings, credentials, log.clone());
+        let addresses: BTreeMap<&str, SocketAddr> = ["openai", "anthropic", "gemini"]
+            .into_iter()
+            .map(|name| {
+                let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                let address = listener.local_addr().unwrap();
+                server
+                    .add_gateway(provider(name).unwrap(), listener)
+                    .unwrap();
+                (name, address)
+            })
+            .collect();
+        server.load_roots().unwrap();
+        let (drain, drained) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(server.run(async {
+            if drained.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }));
+        Self {
+            openai: addresses["openai"],
+            anthropic: addresses["anthropic"],
+            gemini: addresses["gemini"],
+            log,
+            log_file,
+            drain: Some(drain),
+            task,
+        }
+    }
+
+    pub fn drain(&mut self) {
+        self.drain.take().unwrap().send(()).unwrap();
+    }
+
+    /// The request log so far, as text.
+    pub fn log_text(&mut self) -> String {
+        self.log.flush(PATIENCE);
+        self.log_file.rewind().unwrap();
+        let mut text = String::new();
+        self.log_file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// The request log once it has `count` lines.
+    pub async fn log(&mut self, count: usize) -> Vec<serde_json::Value> {
+        let waited = async {
+            loop {
+                let text = self.log_text();
+                let lines: Vec<_> = text
+                    .lines()
+                    .map(|it| serde_json::from_str(it).unwrap())
+                    .collect();
+                if lines.len() >= count {
+                    return lines;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, waited).await.expect("log lines")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What came back over a raw socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
+
+/// A raw connection of the workload's.
+pub struct Raw {
+    pub stream: TcpStream,
+    pub buffer: Vec<u8>,
+}
+
+impl Raw {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        // The gateway may have answered and closed already.
+        drop(self.stream.write_all(bytes.as_ref()).await);
+    }
+
+    async fn fill(&mut self) -> usize {
+        let mut chunk = [0; 16 * 1024];
+        match timeout(PATIENCE, self.stream.read(&mut chunk))
+            .await
+            .expect("bytes in time")
+        {
+            Ok(count) => {
+                self.buffer.extend_from_slice(&chunk[..count]);
+                count
+            }
+            Err(_reset) => 0,
+        }
+    }
+
+    /// The next head, without its empty line; `None` at the end.
+    pub async fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.buffer.windows(4).position(|it| it == b"\r\n\r\n") {
+                let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
+                self.buffer.drain(..end + 4);
+                return Some(head);
+            }
+            if self.fill().await == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// The next whole answer.
+    pub async fn reply(&mut self) -> Option<Reply> {
+        let head = self.head().await?;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut reply = Reply {
+            status,
+            head,
+            body: Vec::new(),
+        };
+        if let Some(length) = reply.header("content-length") {
+            let length: usize = length.parse().unwrap();
+            while self.buffer.len() < length && self.fill().await > 0 {}
+            reply.body = self.buffer.drain(..length.min(self.buffer.len())).collect();
+        } else if reply.header("transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.chunk().await {
+                reply.body.extend_from_slice(&chunk);
+            }
+        }
+        Some(reply)
+    }
+
+    /// The next chunk of a chunked body; `None` behind the last one, or if it breaks off.
+    pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|it| it == b"\r\n") {
+                let size = std::str::from_utf8(&self.buffer[..end]).unwrap();
+                let size = usize::from_str_radix(size, 16).unwrap();
+                if self.buffer.len() >= end + 2 + size + 2 {
+                    let chunk = self.buffer[end + 2..end + 2 + size].to_vec();
+                    self.buffer.drain(..end + 2 + size + 2);
+                    return (size > 0).then_some(chunk);
+                }
+            }
+            if self.fill().await == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Whether the gateway closes the connection, with nothing more on it.
+    pub async fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && self.fill().await == 0
+    }
+}
+
+/// One request on a connection of its own.
+pub async fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Reply {
+    let mut raw = Raw::connect(address).await;
+    raw.send(request).await;
+    raw.reply().await.expect("an answer")
+}
