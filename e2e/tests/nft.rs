@@ -88,10 +88,10 @@ fn nft(command: &str) -> String {
 }
 
 fn difference(error: NftError) -> Difference {
-    match error {
-        NftError::Differs(difference) => difference,
-        other => panic!("not a difference: {other}"),
-    }
+    let NftError::Differs(difference) = error else {
+        panic!("not a difference: {error}")
+    };
+    difference
 }
 
 /// Applies the rules, has `tamper` done to them by nft, and returns what verification then finds.

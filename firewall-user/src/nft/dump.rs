@@ -181,10 +181,10 @@ pub(super) fn text(value: &[u8]) -> Result<String, NftError> {
 
 /// A number in network order.
 pub(super) fn number(value: &[u8]) -> Result<u32, NftError> {
-    let bytes = value
-        .try_into()
-        .map_err(|_| malformed("a number of the wrong size"))?;
-    Ok(u32::from_be_bytes(bytes))
+    match value.as_array() {
+        Some(bytes) => Ok(u32::from_be_bytes(*bytes)),
+        None => Err(malformed("a number of the wrong size")),
+    }
 }
 
 fn malformed(what: &str) -> NftError {
