@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The clients, from npm, kept under `target/clients` from then on. "Newest" is therefore the newest at the time of
+//! the first test; delete the directory to look again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use e2e::host::succeed;
+
+/// A client that the tests run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Client {
+    /// The first that ignores `OPENAI_BASE_URL` when it finds no key, which is why placeholders exist.
+    Codex0_121,
+    CodexNewest,
+    ClaudeNewest,
+}
+
+impl Client {
+    fn package(self) -> &'static str {
+        match self {
+            Self::Codex0_121 => "@openai/codex@0.121.0",
+            Self::CodexNewest => "@openai/codex@latest",
+            // Without the tag, npm would choose an old version that claims to suit an old Node; the client itself is
+            // a binary that needs none.
+            Self::ClaudeNewest => "@anthropic-ai/claude-code@latest",
+        }
+    }
+
+    fn command(self) -> &'static str {
+        match self {
+            Self::Codex0_121 | Self::CodexNewest => "codex",
+            Self::ClaudeNewest => "claude",
+        }
+    }
+
+    /// Installs the client if it is not there yet, and returns its command. Call it where the network is: before the
+    /// test enters its host.
+    pub(crate) fn ensure(self) -> PathBuf {
+        // Tests are threads of one process; two installations of one client would meet.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+
+        let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
+        fs::create_dir_all(&clients).unwrap();
+        let clients = clients.canonicalize().unwrap();
+        let directory = clients.join(self.package().replace(['@', '/'], "_"));
+        let command = directory.join("node_modules/.bin").join(self.command());
+        if !command.exists() {
+            // Under another name until it is whole: an interrupted installation is not to be taken for one.
+            let partial = directory.with_extension("partial");
+            fs::remove_dir_all(&partial)
+                .or_else(ignore_missing)
+                .unwrap();
+            fs::create_dir(&partial).unwrap();
+            let mut npm = Command::new("npm");
+            npm.args([
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--no-update-notifier",
+                "--prefix",
+            ]);
+            succeed(npm.arg(&partial).arg(self.package()));
+            fs::remove_dir_all(&directory)
+                .or_else(ignore_missing)
+                .unwrap();
+            fs::rename(&partial, &directory).unwrap();
+        }
+        command
+    }
+}
+
+/// The search path of the workload: Node may be anywhere.
+pub(crate) fn path() -> String {
+    let usual = "/usr/local/bin:/usr/bin:/bin";
+    let node = succeed(Command::new("sh").args(["-c", "command -v node"]));
+    match Path::new(node.trim()).parent().and_then(Path::to_str) {
+        Some(directory) => format!("{directory}:{usual}"),
+        None => usual.to_owned(),
+    }
+}
+
+fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    }
+}
