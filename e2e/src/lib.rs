@@ -2,3 +2,4 @@
 //! What keyward's kernel and end-to-end tests are made of.
 
 pub mod host;
+pub mod lab;
