@@ -221,7 +221,7 @@ fn strip_segments<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
-fn strip_version<'a>(path: &'a str, versions: Versions) -> Option<(&'static str, &'a str)> {
+fn strip_version(path: &str, versions: Versions) -> Option<(&'static str, &str)> {
     versions
         .known
         .iter()

@@ -186,10 +186,11 @@ impl Connector {
             .await
             .map_err(|error| {
                 tracing::warn!(target_host = %self.target, %error, "TLS handshake failed");
-                match error.kind() {
-                    // What rustls itself objects to; anything else came from the connection.
-                    io::ErrorKind::InvalidData => UpstreamFault::TlsFailed,
-                    _ => UpstreamFault::Reset,
+                // What rustls itself objects to; anything else came from the connection.
+                if error.kind() == io::ErrorKind::InvalidData {
+                    UpstreamFault::TlsFailed
+                } else {
+                    UpstreamFault::Reset
                 }
             })
     }

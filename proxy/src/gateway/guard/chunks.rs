@@ -15,7 +15,11 @@ const MAX_TRAILERS: usize = 16 * 1024;
 
 /// Follows a chunked body that arrives in pieces.
 #[derive(Debug, Default)]
-pub struct Chunks(State);
+pub struct Chunks {
+    state: State,
+    /// Whether a size line was read to its end.
+    begun: bool,
+}
 
 #[derive(Debug)]
 enum State {
@@ -56,18 +60,23 @@ impl Chunks {
     pub fn scan(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|it| !it.is_empty()) {
-            match &mut self.0 {
+            match &mut self.state {
                 State::Done => break,
                 State::Data { left } => {
                     let available = u64::try_from(rest.len()).unwrap_or(u64::MAX);
                     let taken = available.min(*left);
                     *left -= taken;
                     if *left == 0 {
-                        self.0 = State::DataEnd;
+                        self.state = State::DataEnd;
                     }
                     at += usize::try_from(taken).unwrap_or(rest.len());
                 }
-                _ => {
+                State::Size { .. }
+                | State::SizeEnd { .. }
+                | State::DataEnd
+                | State::DataEndLine
+                | State::Trailer { .. }
+                | State::TrailerEnd { .. } => {
                     self.step(rest.first().copied().unwrap_or_default())?;
                     at += 1;
                 }
@@ -79,18 +88,18 @@ impl Chunks {
     /// Whether the body has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        matches!(self.0, State::Done)
+        matches!(self.state, State::Done)
     }
 
     /// Whether the first size line has been read: until then nothing of the body is known to be good.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        !matches!(self.0, State::Size { .. } | State::SizeEnd { .. })
+        self.begun
     }
 
     fn step(&mut self, byte: u8) -> Result<(), Refusal> {
-        let state = std::mem::take(&mut self.0);
-        self.0 = match (state, byte) {
+        let state = std::mem::take(&mut self.state);
+        self.state = match (state, byte) {
             (State::Size { digits, value }, _) if byte.is_ascii_hexdigit() => {
                 if digits == MAX_DIGITS {
                     return Err(Refusal::BadChunk);
@@ -138,6 +147,7 @@ impl Chunks {
                 _,
             ) => return Err(Refusal::BadChunk),
         };
+        self.begun |= matches!(self.state, State::Data { .. } | State::Trailer { .. });
         Ok(())
     }
 }
@@ -220,6 +230,8 @@ mod tests {
         chunks.scan(b"5\r").unwrap();
         assert!(!chunks.has_begun());
         chunks.scan(b"\n").unwrap();
+        assert!(chunks.has_begun());
+        chunks.scan(b"hello\r\n").unwrap();
         assert!(chunks.has_begun());
     }
 }

@@ -2,12 +2,10 @@
 //! The contract's ordinary rows, end to end over real TLS: what a request becomes on its way, what the
 //! answer becomes on its way back, what is logged.
 
-mod support;
-
-use http::Version;
-use support::{
+use crate::support::{
     ANTHROPIC_KEY, Gateway, OPENAI_KEY, OPENAI_PLACEHOLDER, Raw, Speaks, Upstream, ask, text,
 };
+use http::Version;
 
 #[tokio::test]
 async fn the_credential_is_put_in_and_nothing_else_gets_through() {

@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A provider of one's own over real TLS, a gateway in front of it, and a raw socket to talk to it.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "every test binary compiles this file and uses a part of it"
-)]
-
 use std::{
     collections::BTreeMap,
     convert::Infallible,
@@ -41,27 +35,27 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-pub const OPENAI_KEY: &str = "sk-real-openai-0123456789";
-pub const ANTHROPIC_KEY: &str = "sk-ant-real-0123456789";
-pub const OPENAI_PLACEHOLDER: &str = "sk-placeholder-for-api-proxy";
+pub(crate) const OPENAI_KEY: &str = "sk-real-openai-0123456789";
+pub(crate) const ANTHROPIC_KEY: &str = "sk-ant-real-0123456789";
+pub(crate) const OPENAI_PLACEHOLDER: &str = "sk-placeholder-for-api-proxy";
 
 /// Longer than anything here takes, shorter than a person waits.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A certificate authority with one server certificate.
-pub struct Ca {
-    pub pem: String,
+pub(crate) struct Ca {
+    pub(crate) pem: String,
     server: Arc<rustls::ServerConfig>,
     server_http1: Arc<rustls::ServerConfig>,
 }
 
 impl Ca {
     /// For the providers' real names.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::for_names(&["api.openai.com", "api.anthropic.com"])
     }
 
-    pub fn for_names(names: &[&str]) -> Self {
+    pub(crate) fn for_names(names: &[&str]) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -93,40 +87,40 @@ impl Ca {
 
 /// What an upstream was sent.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub method: String,
-    pub uri: String,
-    pub version: http::Version,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) uri: String,
+    pub(crate) version: http::Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     /// Which of the upstream's connections it came over.
-    pub connection: usize,
+    pub(crate) connection: usize,
 }
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 type Handler = Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// An upstream that records and answers.
-pub struct Upstream {
-    pub address: SocketAddr,
-    pub ca: Ca,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    pub(crate) ca: Ca,
     seen: Arc<Mutex<Vec<Seen>>>,
     task: JoinHandle<()>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Speaks {
+pub(crate) enum Speaks {
     Http1,
     Http2,
 }
 
 impl Upstream {
     /// Answers every request with 200 and `hello`.
-    pub async fn hello(speaks: Speaks) -> Self {
+    pub(crate) async fn hello(speaks: Speaks) -> Self {
         Self::answering(speaks, |_| async { text(200, "hello") }).await
     }
 
-    pub async fn answering<F, A>(speaks: Speaks, handler: F) -> Self
+    pub(crate) async fn answering<F, A>(speaks: Speaks, handler: F) -> Self
     where
         F: Fn(Seen) -> A + Send + Sync + 'static,
         A: Future<Output = Answer> + Send + 'static,
@@ -191,7 +185,7 @@ impl Upstream {
         }
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -203,7 +197,7 @@ impl Drop for Upstream {
 }
 
 /// An upstream that speaks in bytes: each connection, after TLS, is handed to `script`.
-pub async fn raw_upstream<F, A>(ca: &Ca, script: F) -> (SocketAddr, JoinHandle<()>)
+pub(crate) async fn raw_upstream<F, A>(ca: &Ca, script: F) -> (SocketAddr, JoinHandle<()>)
 where
     F: Fn(TlsStream<TcpStream>) -> A + Send + Sync + 'static,
     A: Future<Output = ()> + Send + 'static,
@@ -222,29 +216,29 @@ where
     (address, task)
 }
 
-pub fn text(status: u16, body: &str) -> Answer {
+pub(crate) fn text(status: u16, body: &str) -> Answer {
     let body = Full::new(Bytes::from(body.to_owned())).boxed();
     Response::builder().status(status).body(body).unwrap()
 }
 
 /// A gateway with real credentials for both providers, in front of `upstream`.
-pub struct Gateway {
-    pub openai: SocketAddr,
-    pub anthropic: SocketAddr,
-    pub gemini: SocketAddr,
+pub(crate) struct Gateway {
+    pub(crate) openai: SocketAddr,
+    pub(crate) anthropic: SocketAddr,
+    pub(crate) gemini: SocketAddr,
     log: RequestLog,
     log_file: File,
     drain: Option<tokio::sync::oneshot::Sender<()>>,
-    pub task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Gateway {
-    pub fn new(upstream: SocketAddr, ca: &Ca) -> Self {
+    pub(crate) fn new(upstream: SocketAddr, ca: &Ca) -> Self {
         Self::with(upstream, ca, "")
     }
 
     /// `toml` adds to the settings.
-    pub fn with(upstream: SocketAddr, ca: &Ca, toml: &str) -> Self {
+    pub(crate) fn with(upstream: SocketAddr, ca: &Ca, toml: &str) -> Self {
         let mut raw: RawSettings = toml::from_str(toml).unwrap();
         raw.upstream.ca_pem.push(ca.pem.clone());
         raw.upstream.system_roots.get_or_insert(false);
@@ -294,12 +288,12 @@ impl Gateway {
         }
     }
 
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         self.drain.take().unwrap().send(()).unwrap();
     }
 
     /// The request log so far, as text.
-    pub fn log_text(&mut self) -> String {
+    pub(crate) fn log_text(&mut self) -> String {
         self.log.flush(PATIENCE);
         self.log_file.rewind().unwrap();
         let mut text = String::new();
@@ -308,7 +302,7 @@ impl Gateway {
     }
 
     /// The request log once it has `count` lines.
-    pub async fn log(&mut self, count: usize) -> Vec<serde_json::Value> {
+    pub(crate) async fn log(&mut self, count: usize) -> Vec<serde_json::Value> {
         let waited = async {
             loop {
                 let text = self.log_text();
@@ -334,18 +328,18 @@ impl Drop for Gateway {
 
 /// What came back over a raw socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then_some(value.trim())
@@ -354,13 +348,13 @@ impl Reply {
 }
 
 /// A raw connection of the workload's.
-pub struct Raw {
-    pub stream: TcpStream,
-    pub buffer: Vec<u8>,
+pub(crate) struct Raw {
+    pub(crate) stream: TcpStream,
+    pub(crate) buffer: Vec<u8>,
 }
 
 impl Raw {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
@@ -369,7 +363,7 @@ impl Raw {
         }
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // The gateway may have answered and closed already.
         drop(self.stream.write_all(bytes.as_ref()).await);
     }
@@ -389,7 +383,7 @@ impl Raw {
     }
 
     /// The next head, without its empty line; `None` at the end.
-    pub async fn head(&mut self) -> Option<String> {
+    pub(crate) async fn head(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|it| it == b"\r\n\r\n") {
                 let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
@@ -403,7 +397,7 @@ impl Raw {
     }
 
     /// The next whole answer.
-    pub async fn reply(&mut self) -> Option<Reply> {
+    pub(crate) async fn reply(&mut self) -> Option<Reply> {
         let head = self.head().await?;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let mut reply = Reply {
@@ -424,7 +418,7 @@ impl Raw {
     }
 
     /// The next chunk of a chunked body; `None` behind the last one, or if it breaks off.
-    pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+    pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|it| it == b"\r\n") {
                 let size = std::str::from_utf8(&self.buffer[..end]).unwrap();
@@ -442,13 +436,13 @@ impl Raw {
     }
 
     /// Whether the gateway closes the connection, with nothing more on it.
-    pub async fn is_closed(&mut self) -> bool {
+    pub(crate) async fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && self.fill().await == 0
     }
 }
 
 /// One request on a connection of its own.
-pub async fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Reply {
+pub(crate) async fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Reply {
     let mut raw = Raw::connect(address).await;
     raw.send(request).await;
     raw.reply().await.expect("an answer")

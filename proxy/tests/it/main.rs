@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The proxy from outside: in this process over real TLS, and as a process of its own.
+
+#[cfg(test)]
+mod gateway;
+#[cfg(test)]
+mod malformed;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod streaming;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod upstream;
+#[cfg(test)]
+mod websocket;
