@@ -28,9 +28,12 @@ pub struct Host {
 /// Runs `test` on a host of its own.
 pub fn on_a_host(test: impl FnOnce(&Host) + Send + 'static) {
     let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace takes root: cargo xtask test");
+        unshare(CloneFlags::CLONE_NEWNET)
+            .expect("a network namespace takes root: cargo xtask test");
         succeed(Command::new("ip").args(["link", "set", "lo", "up"]));
-        let host = Host { scratch: tempfile::tempdir().expect("a scratch directory") };
+        let host = Host {
+            scratch: tempfile::tempdir().expect("a scratch directory"),
+        };
         // The workload's user works here.
         let open = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         fs::set_permissions(host.scratch.path(), open).expect("an open scratch directory");
@@ -56,6 +59,11 @@ impl Host {
     ///
     /// Its environment holds a real key, as a user's would.
     pub fn run(&self) -> Command {
+        self.run_as(USER)
+    }
+
+    /// The same, as another user.
+    pub fn run_as(&self, user: &str) -> Command {
         let mut command = Command::new(binary("keyward"));
         command
             .env_clear()
@@ -63,22 +71,28 @@ impl Host {
             .env("OPENAI_API_KEY", REAL_KEY)
             .current_dir(self.scratch())
             .stdin(Stdio::null())
-            .args(["run", "--user", USER, "--log-dir"])
+            .args(["run", "--user", user, "--log-dir"])
             .arg(self.log_dir());
         command
     }
 
     /// Runs a shell script behind the firewall.
     pub fn shell(&self, script: &str) -> Output {
-        self.run().args(["--", "sh", "-c", script]).output().expect("keyward")
+        self.run()
+            .args(["--", "sh", "-c", script])
+            .output()
+            .expect("keyward")
     }
 
     /// All lines of a log (`audit`, `requests`, `proxy`) over all runs of this host.
     pub fn log(&self, name: &str) -> Vec<serde_json::Value> {
         let mut lines = Vec::new();
         for run in fs::read_dir(self.log_dir()).into_iter().flatten().flatten() {
-            let text = fs::read_to_string(run.path().join(format!("{name}.jsonl"))).unwrap_or_default();
-            let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+            let text =
+                fs::read_to_string(run.path().join(format!("{name}.jsonl"))).unwrap_or_default();
+            let parse = |line: &str| {
+                serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))
+            };
             lines.extend(text.lines().map(parse));
         }
         lines
@@ -88,9 +102,16 @@ impl Host {
 /// A binary of this workspace, from the same build as the test.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
-    let directory = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let directory = test
+        .ancestors()
+        .nth(2)
+        .expect("target/<profile>/deps/<test>");
     let path = directory.join(name);
-    assert!(path.exists(), "{} is not built: cargo xtask test builds it", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: cargo xtask test builds it",
+        path.display()
+    );
     path
 }
 
@@ -106,7 +127,9 @@ pub fn stderr(output: &Output) -> String {
 
 /// Runs a command that must succeed, and returns what it printed.
 pub fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", stderr(&output));
     stdout(&output)
 }
@@ -147,7 +170,9 @@ pub fn processes_with(text: &str) -> Vec<u32> {
         .filter(|pid| *pid != own)
         .filter(|pid| {
             let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            cmdline.windows(text.len()).any(|window| window == text.as_bytes())
+            cmdline
+                .windows(text.len())
+                .any(|window| window == text.as_bytes())
         })
         .collect()
 }

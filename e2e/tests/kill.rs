@@ -43,10 +43,14 @@ fn start(host: &Host, mark: &str) -> Child {
 
 fn proxy_of(keyward: &Child) -> Option<Pid> {
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", keyward.id())).ok()?;
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).find(|pid| {
-        let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        cmdline.starts_with(b"keyward-proxy\0")
-    })
+    children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .map(Pid::from_raw)
+        .find(|pid| {
+            let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            cmdline.starts_with(b"keyward-proxy\0")
+        })
 }
 
 fn strike(keyward: &Child, victim: Victim) {
@@ -65,15 +69,28 @@ fn strike(keyward: &Child, victim: Victim) {
 
 /// Everything of keyward's on this machine that no living run holds.
 fn remains() -> BTreeSet<String> {
-    runs::dead(&cgroup::find_hierarchy().unwrap()).into_iter().collect()
+    runs::dead(&cgroup::find_hierarchy().unwrap())
+        .into_iter()
+        .collect()
 }
 
 fn pins_and_cgroups() -> Vec<PathBuf> {
     let hierarchy = cgroup::find_hierarchy().unwrap();
-    let below = |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().flatten().map(|it| it.path());
+    let below = |directory: PathBuf| {
+        fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|it| it.path())
+    };
     below(hierarchy)
         .chain(below("/sys/fs/bpf".into()))
-        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("keyward-"))
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with("keyward-")
+        })
         .collect()
 }
 
@@ -82,7 +99,9 @@ fn nothing_is_left_after_the_next_run(host: &Host) {
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(remains(), BTreeSet::new());
     assert_eq!(pins_and_cgroups(), [PathBuf::new(); 0]);
-    eventually("no proxy is left", || processes_with("keyward-proxy\0--supervised").is_empty());
+    eventually("no proxy is left", || {
+        processes_with("keyward-proxy\0--supervised").is_empty()
+    });
 }
 
 #[test]
@@ -94,7 +113,9 @@ fn killed_at_ten_moments_nothing_lives_on_and_nothing_is_left() {
                 let mark = format!("77{}{moment}", std::process::id());
                 let mut keyward = start(host, &mark);
                 if moment == 9 {
-                    eventually("the command runs", || !processes_with(&format!("sleep\0{mark}")).is_empty());
+                    eventually("the command runs", || {
+                        !processes_with(&format!("sleep\0{mark}")).is_empty()
+                    });
                 } else {
                     std::thread::sleep(START_UP / 9 * moment);
                 }
@@ -127,11 +148,17 @@ fn a_dead_proxy_ends_the_command_and_is_named() {
         let mut run = host.run();
         run.stderr(Stdio::piped());
         let keyward = run.args(["--", "sleep", &mark]).spawn().unwrap();
-        eventually("the command runs", || !processes_with(&format!("sleep\0{mark}")).is_empty());
+        eventually("the command runs", || {
+            !processes_with(&format!("sleep\0{mark}")).is_empty()
+        });
         strike(&keyward, Victim::Proxy);
         let output = keyward.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(125));
-        assert!(stderr(&output).contains("keyward-proxy ended (signal 9)"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("keyward-proxy ended (signal 9)"),
+            "{}",
+            stderr(&output)
+        );
         assert_eq!(processes_with(&format!("sleep\0{mark}")), [0; 0]);
         // This one was told to go and went: nothing is left for the next.
         assert_eq!(remains(), BTreeSet::new());
@@ -144,17 +171,30 @@ fn doctor_clears_away_what_a_killed_run_left() {
     on_a_host(|host| {
         let mark = format!("79{}", std::process::id());
         let mut keyward = start(host, &mark);
-        eventually("the command runs", || !processes_with(&format!("sleep\0{mark}")).is_empty());
+        eventually("the command runs", || {
+            !processes_with(&format!("sleep\0{mark}")).is_empty()
+        });
         strike(&keyward, Victim::Keyward);
         keyward.wait().unwrap();
-        assert!(!pins_and_cgroups().is_empty(), "a killed run leaves its pins: else this test shows nothing");
+        assert!(
+            !pins_and_cgroups().is_empty(),
+            "a killed run leaves its pins: else this test shows nothing"
+        );
         let doctor = |args: &[&str]| {
-            std::process::Command::new(e2e::host::binary("keyward")).arg("doctor").args(args).output().unwrap()
+            std::process::Command::new(e2e::host::binary("keyward"))
+                .arg("doctor")
+                .args(args)
+                .output()
+                .unwrap()
         };
         assert_eq!(doctor(&[]).status.code(), Some(1));
         let fixed = doctor(&["--fix"]);
         assert!(fixed.status.success(), "{}", e2e::host::stdout(&fixed));
-        assert!(stderr(&fixed).contains("cleared away what run"), "{}", stderr(&fixed));
+        assert!(
+            stderr(&fixed).contains("cleared away what run"),
+            "{}",
+            stderr(&fixed)
+        );
         assert_eq!(pins_and_cgroups(), [PathBuf::new(); 0]);
     });
 }

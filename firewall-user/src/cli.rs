@@ -65,12 +65,7 @@ Exit status:
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Command to run, with its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
     /// User to run the command as: NAME, UID, NAME:GID or UID:GID [default: who called sudo]

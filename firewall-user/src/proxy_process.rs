@@ -12,12 +12,16 @@ use anyhow::{Context as _, Result, anyhow};
 use keyward_proxy::control::{self, ControlError, Role};
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::settings::RawSettings;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{Uid, User};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 /// The range from which systemd takes the users of services that have none of their own (`DynamicUser=`): outside
 /// what people and packages get.
 const UIDS: std::ops::RangeInclusive<u32> = 61184..=65519;
+
+/// Far more than writing a few log lines takes, in milliseconds.
+const DRAIN: u16 = 1000;
 
 /// Where the certificates of the host are, if its administrator says so; nothing else of the environment is passed.
 const PASSED: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -96,9 +100,14 @@ impl ProxyProcess {
         self.child.try_wait().ok().flatten().map(describe)
     }
 
-    /// Ends it and waits for it.
+    /// Lets it write its last log lines, ends it and waits for it.
+    ///
+    /// The workload is gone by now, so there is nothing to finish but the logs.
     pub fn stop(mut self) -> io::Result<()> {
-        // Closing the control socket would do; a kill is sure, and there is nothing left to serve.
+        if control::drain(&self.control).is_ok() {
+            let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            poll(&mut ended, DRAIN)?;
+        }
         self.child.kill()?;
         self.child.wait()?;
         Ok(())

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process;
 
@@ -22,7 +22,7 @@ use crate::sandbox::files::PrivateFile;
 use crate::sandbox::{mounts, privileges, seccomp};
 use crate::sys::clone::{Clone, clone_into_cgroup};
 use crate::user::Identity;
-use crate::{cgroup, ebpf, nft};
+use crate::{cgroup, ebpf, nft, sys};
 
 mod command;
 mod init;
@@ -82,6 +82,15 @@ pub enum Stdio {
     Terminal(OwnedFd),
 }
 
+impl Stdio {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Inherit { replaced, .. } => replaced.iter().flatten().map(AsFd::as_fd).collect(),
+            Self::Terminal(terminal) => vec![terminal.as_fd()],
+        }
+    }
+}
+
 /// Proof that a workload may start: the eBPF programs are attached to its cgroup and read back, and the nftables
 /// rules of its network namespace were read back and compared.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +143,11 @@ pub fn spawn(plan: Plan, enforced: Enforced<'_>) -> Result<Workload> {
 
 /// The child's part of the privilege timeline. Each step says why it stands where it does.
 fn become_init(plan: &Plan, namespace: &OwnedFd, socket: &Socket) -> Result<()> {
+    // First: the supervisor's listeners, eBPF maps and control socket are none of the workload's, and the ends of
+    // pipes that init held open would keep them from ever ending.
+    let mut keep = vec![namespace.as_fd(), socket.as_fd()];
+    keep.extend(plan.stdio.descriptors());
+    sys::descriptors::close_all_but(&keep).context("cannot close the supervisor's descriptors")?;
     // Root's to do, so it comes before root is given up.
     setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
         .context("cannot enter the network namespace")?;

@@ -75,7 +75,7 @@ pub(super) fn launch(plan: Plan) -> Result<Launch> {
             drop(writer);
             drop(plan);
             // Both sides do it, so that it is done whoever comes first.
-            drop(setpgid(pid, pid));
+            setpgid(pid, pid).ok();
             Ok(wait_for_exec(pid, foreground, reader))
         }
     }
@@ -164,7 +164,7 @@ fn take_terminal(stdio: &Stdio) -> Result<()> {
 /// command until [`reset_signals`]. If the terminal is gone there is nothing to give.
 fn give_foreground(group: Pid) {
     if let Ok(terminal) = File::open("/dev/tty") {
-        drop(tcsetpgrp(terminal.as_fd(), group));
+        tcsetpgrp(terminal.as_fd(), group).ok();
     }
 }
 

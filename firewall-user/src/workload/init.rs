@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The first process of the pid namespace: starts the command, reaps, passes signals on, reports, ends.
 
+use std::fs::OpenOptions;
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -9,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::command::{self, Command, Launch};
 use super::message::{Failure, Report, Request, Socket};
@@ -28,11 +29,25 @@ pub(super) fn run(plan: Plan, socket: &Socket) -> i32 {
             return Failure::NOT_STARTED;
         }
     };
-    match supervise(&launched, socket) {
+    let supervised = let_go_of_streams().and_then(|()| supervise(&launched, socket));
+    match supervised {
         Ok(()) => 0,
         // The supervisor is gone or init cannot do its work: ending kills the command.
         Err(_) => Failure::NOT_STARTED,
     }
+}
+
+/// The standard streams are the command's: whoever reads them must see their end when it has closed them.
+fn let_go_of_streams() -> Result<()> {
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .context("cannot open /dev/null")?;
+    dup2_stdin(&null)
+        .and(dup2_stdout(&null))
+        .and(dup2_stderr(&null))
+        .context("cannot let go of the streams")
 }
 
 fn supervise(command: &Command, socket: &Socket) -> Result<()> {
@@ -76,14 +91,14 @@ fn obey(command: &Command, request: Request) {
         Request::Signal(number) => {
             if let Ok(signal) = Signal::try_from(number) {
                 // It may have ended just now.
-                drop(killpg(command.pid, signal));
+                killpg(command.pid, signal).ok();
             }
         }
         Request::Continue { foreground } => {
             if foreground {
                 command.take_foreground();
             }
-            drop(killpg(command.pid, Signal::SIGCONT));
+            killpg(command.pid, Signal::SIGCONT).ok();
         }
     }
 }
