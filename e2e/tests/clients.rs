@@ -2,7 +2,6 @@
 //! Real clients from npm, unchanged, behind the firewall: they end well with the provider's answer, the provider saw
 //! only the real key, and no process of the workload ever held it.
 #![cfg(test)]
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
 #[path = "clients/install.rs"]
 mod install;
@@ -219,6 +218,12 @@ fn succeeds(
             "a placeholder left the host: {record:#?}"
         );
     }
+    // Nobody else was so much as tried: what the clients tell their makers is switched off.
+    assert_eq!(host.log("audit"), Vec::<serde_json::Value>::new(), "denied");
+    // The gateway's own endpoints are asked by keyward itself, before the client starts.
+    let log = host.log("requests");
+    let forwarded = log.iter().filter(|line| line["path"] != "/health");
+    assert_eq!(forwarded.count(), requests(&records), "{log:#?}");
     for log in ["audit", "requests", "proxy"] {
         let text = format!("{:?}", host.log(log));
         assert!(
@@ -228,6 +233,14 @@ fn succeeds(
     }
     assert!(leftovers(host).is_empty(), "{:?}", leftovers(host));
     records
+}
+
+/// How many of the records are requests, and not frames of a WebSocket.
+fn requests(records: &[Record]) -> usize {
+    records
+        .iter()
+        .filter(|it| !it.websocket || it.body_len == 0)
+        .count()
 }
 
 /// Everything that a command printed.

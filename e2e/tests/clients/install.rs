@@ -84,8 +84,9 @@ pub(crate) fn path() -> String {
 }
 
 fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
+    if error.kind() == std::io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(error)
     }
 }
