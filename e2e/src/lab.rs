@@ -87,7 +87,11 @@ impl Lab {
         let host = Place::new();
         let outside = Place::new();
         network::join(&host, &outside);
-        Self { cgroup: Cgroup::new(), canary: Canary::new(outside), host }
+        Self {
+            cgroup: Cgroup::new(),
+            canary: Canary::new(outside),
+            host,
+        }
     }
 
     /// The proxy's addresses in this lab, all doors shut but the gateway.
@@ -162,12 +166,22 @@ impl Lab {
     /// The names of all probes, and who has to run each.
     #[must_use]
     pub fn probes() -> Vec<(String, Who)> {
-        let output = Command::new("python3").args(["-c", PROBES]).output().expect("python3");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("python3")
+            .args(["-c", PROBES])
+            .output()
+            .expect("python3");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let text = String::from_utf8(output.stdout).expect("names");
         let line = |line: &str| {
             let (who, name) = line.split_once(' ').expect("two words");
-            (name.to_owned(), if who == "root" { Who::Root } else { Who::User })
+            (
+                name.to_owned(),
+                if who == "root" { Who::Root } else { Who::User },
+            )
         };
         text.lines().map(line).collect()
     }
@@ -181,8 +195,10 @@ impl Lab {
     pub fn probe(&self, place: Where, who: Who, name: &str, marker: &str) -> Outcome {
         let mut command = self.command(place, who, &["python3", "-c", PROBES, name, marker]);
         let output = self.on_host(move || command.output().expect("python3"));
-        let (text, error) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (text, error) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
         let words: Vec<_> = text.split_whitespace().collect();
         let [took, result, pid] = words[..] else {
             panic!("{name}: {} {text}{error}", output.status);
@@ -195,7 +211,6 @@ impl Lab {
     }
 
     /// Every packet of the host's that has arrived outside since the last call.
-    #[must_use]
     pub fn arrived(&self) -> Vec<Frame> {
         self.canary.arrived()
     }

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use e2e::lab::{Lab, Where, Who};
 use firewall_common::Reason::{
-    self, DnsNotAllowed, RoutingHeader, SocketNotAllowed, SocketOption, TcpNotAllowed,
-    UdpNotAllowed,
+    self, DnsNotAllowed, SocketNotAllowed, SocketOption, TcpNotAllowed, UdpNotAllowed,
 };
 use kernel::Firewall;
 
@@ -56,12 +55,7 @@ const VERDICTS: &[(&str, Reason)] = &[
     ("bind-to-device", SocketOption),
     ("bind-to-ifindex", SocketOption),
     ("unicast-if", SocketOption),
-    ("source-route", SocketOption),
-    ("source-route-ancillary", UdpNotAllowed),
-    ("destination-options", SocketOption),
     ("routing-header", SocketOption),
-    // The option is not set but sent along: only the packet shows it.
-    ("routing-header-ancillary", RoutingHeader),
     ("routing-header-tcp", SocketOption),
     ("routing-header-fast-open", SocketOption),
     ("raw-icmp", SocketNotAllowed),
@@ -70,6 +64,9 @@ const VERDICTS: &[(&str, Reason)] = &[
     ("raw-unknown-v6", SocketNotAllowed),
     ("raw-header", SocketNotAllowed),
     ("raw-fragment", SocketNotAllowed),
+    ("source-route", SocketOption),
+    ("source-route-ancillary", UdpNotAllowed),
+    ("destination-options", SocketOption),
     ("mark", SocketOption),
 ];
 
@@ -82,7 +79,10 @@ fn every_probe_gets_out_without_the_firewall_and_none_with_it() {
     let mut wrong = Vec::new();
     let probes = Lab::probes();
     assert_eq!(
-        probes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        probes
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>(),
         VERDICTS.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
         "every probe has a verdict here"
     );
@@ -93,9 +93,14 @@ fn every_probe_gets_out_without_the_firewall_and_none_with_it() {
         let outcome = lab.probe(Where::Workload, *who, name, &marker);
         let frames = lab.arrived();
         let needs_marker = !WITHOUT_MARKER.contains(&name.as_str());
-        if !frames.iter().any(|frame| !needs_marker || frame.carries(&marker)) {
+        if !frames
+            .iter()
+            .any(|frame| !needs_marker || frame.carries(&marker))
+        {
             let seen: Vec<_> = frames.iter().map(e2e::lab::Frame::describe).collect();
-            wrong.push(format!("{name}: does not get out without the firewall: {outcome:?} {seen:?}"));
+            wrong.push(format!(
+                "{name}: does not get out without the firewall: {outcome:?} {seen:?}"
+            ));
         }
     }
 
@@ -104,7 +109,10 @@ fn every_probe_gets_out_without_the_firewall_and_none_with_it() {
         let marker = marker(name, "on");
         let outcome = lab.probe(Where::Workload, *who, name, &marker);
         for frame in lab.arrived() {
-            wrong.push(format!("{name}: got out: {} ({outcome:?})", frame.describe()));
+            wrong.push(format!(
+                "{name}: got out: {} ({outcome:?})",
+                frame.describe()
+            ));
         }
         if outcome.result != "EPERM" {
             wrong.push(format!("{name}: not refused: {outcome:?}"));
@@ -121,7 +129,10 @@ fn every_probe_gets_out_without_the_firewall_and_none_with_it() {
                 && event.owner.cgroup == kernel::id(lab.cgroup_path())
         };
         if !events.iter().any(told) {
-            wrong.push(format!("{name}: no event of {reason} from {}: {events:?}", outcome.pid));
+            wrong.push(format!(
+                "{name}: no event of {reason} from {}: {events:?}",
+                outcome.pid
+            ));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));

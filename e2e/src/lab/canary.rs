@@ -42,8 +42,13 @@ impl Canary {
                 // Ends with the process. It holds the namespace until then, which is all it can do.
                 std::thread::spawn(move || serve(&listener));
             }
-            socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
-                .expect("a packet socket takes root")
+            socket(
+                AddressFamily::Packet,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                SockProtocol::EthAll,
+            )
+            .expect("a packet socket takes root")
         });
         Self { sniffer, place }
     }
@@ -56,7 +61,11 @@ impl Canary {
         sleep(ARRIVAL);
         let mut frames = Vec::new();
         let mut buffer = vec![0; FRAME];
-        while let Ok(length) = recv(self.sniffer.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+        while let Ok(length) = recv(
+            self.sniffer.as_raw_fd(),
+            &mut buffer,
+            MsgFlags::MSG_DONTWAIT,
+        ) {
             let frame = Frame(buffer[..length].to_vec());
             if frame.is_the_hosts() {
                 frames.push(frame);
@@ -78,7 +87,9 @@ impl Frame {
     /// Whether the packet carries these bytes anywhere.
     #[must_use]
     pub fn carries(&self, marker: &str) -> bool {
-        self.0.windows(marker.len()).any(|window| window == marker.as_bytes())
+        self.0
+            .windows(marker.len())
+            .any(|window| window == marker.as_bytes())
     }
 
     /// What it is, in words.
@@ -102,7 +113,9 @@ impl Frame {
                 // Neighbour discovery, and reports of the groups that every host is in.
                 let kernels = match packet.get(6) {
                     Some(0) => packet.get(40) == Some(&58),
-                    Some(58) => packet.get(40).is_some_and(|kind| (133..=136).contains(kind)),
+                    Some(58) => packet
+                        .get(40)
+                        .is_some_and(|kind| (133..=136).contains(kind)),
                     Some(_) | None => false,
                 };
                 !kernels && packet.get(8..24) == Some(&HOST_V6.octets()[..])

@@ -73,7 +73,11 @@ fn root() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("procfs");
     let cgroup2 = |line: &str| {
         let (mount, kind) = line.split_once(" - ")?;
-        kind.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+        kind.starts_with("cgroup2 ")
+            .then(|| mount.split(' ').nth(4).map(PathBuf::from))?
     };
-    mounts.lines().find_map(cgroup2).expect("cgroup v2 is mounted")
+    mounts
+        .lines()
+        .find_map(cgroup2)
+        .expect("cgroup v2 is mounted")
 }

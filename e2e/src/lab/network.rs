@@ -24,8 +24,13 @@ pub const PORT: u16 = 4242;
 pub(super) fn join(host: &Place, outside: &Place) {
     // Ping sockets are everybody's where the distribution says so, as Debian and Fedora do.
     host.sysctl("net/ipv4/ping_group_range", "0 2147483647");
-    host.ip(&format!("link add out type veth peer name in netns {}", outside.tid()));
-    host.ip(&format!("address add {HOST_V4}/24 broadcast 192.0.2.255 dev out"));
+    host.ip(&format!(
+        "link add out type veth peer name in netns {}",
+        outside.tid()
+    ));
+    host.ip(&format!(
+        "address add {HOST_V4}/24 broadcast 192.0.2.255 dev out"
+    ));
     host.ip(&format!("address add {HOST_V6}/64 dev out nodad"));
     host.ip(&format!("address add {PROXY_V4}/32 dev lo"));
     host.ip(&format!("address add {PROXY_V6}/128 dev lo nodad"));
@@ -36,14 +41,19 @@ pub(super) fn join(host: &Place, outside: &Place) {
     host.ip(&format!("route add default via {CANARY_V4}"));
     host.ip(&format!("-6 route add default via {CANARY_V6}"));
     // Both know each other: the question for an address would be a packet that left.
-    let (here, there) = (hardware_address(host, "out"), hardware_address(outside, "in"));
+    let (here, there) = (
+        hardware_address(host, "out"),
+        hardware_address(outside, "in"),
+    );
     for (place, device, address, other) in [
         (host, "out", CANARY_V4.to_string(), &there),
         (host, "out", CANARY_V6.to_string(), &there),
         (outside, "in", HOST_V4.to_string(), &here),
         (outside, "in", HOST_V6.to_string(), &here),
     ] {
-        place.ip(&format!("neigh replace {address} lladdr {other} dev {device}"));
+        place.ip(&format!(
+            "neigh replace {address} lladdr {other} dev {device}"
+        ));
     }
 }
 

@@ -26,10 +26,14 @@ impl Place {
     pub(super) fn new() -> Self {
         let (tasks, inbox) = channel::<Task>();
         let thread = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace takes root: cargo xtask test");
+            unshare(CloneFlags::CLONE_NEWNET)
+                .expect("a network namespace takes root: cargo xtask test");
             inbox.into_iter().for_each(|task| task());
         });
-        let place = Self { tasks: Some(tasks), thread: Some(thread) };
+        let place = Self {
+            tasks: Some(tasks),
+            thread: Some(thread),
+        };
         place.ip("link set lo up");
         place
     }
@@ -41,7 +45,11 @@ impl Place {
             // Nobody waits any more if the test has panicked.
             drop(sender.send(task()));
         });
-        self.tasks.as_ref().expect("open until dropped").send(task).expect("the thread lives");
+        self.tasks
+            .as_ref()
+            .expect("open until dropped")
+            .send(task)
+            .expect("the thread lives");
         receiver.recv().expect("the task ended well")
     }
 
@@ -49,7 +57,10 @@ impl Place {
     pub(super) fn ip(&self, arguments: &str) -> String {
         let arguments = arguments.to_owned();
         self.run(move || {
-            let output = Command::new("ip").args(arguments.split(' ')).output().expect("iproute2");
+            let output = Command::new("ip")
+                .args(arguments.split(' '))
+                .output()
+                .expect("iproute2");
             let error = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "ip {arguments}: {error}");
             String::from_utf8(output.stdout).expect("text")
@@ -59,7 +70,8 @@ impl Place {
     /// Writes a sysctl of the namespace.
     pub(super) fn sysctl(&self, path: &'static str, value: &'static str) {
         // `/proc/sys/net` shows the namespace of the thread that opens it.
-        self.run(move || std::fs::write(format!("/proc/sys/{path}"), value)).expect(path);
+        self.run(move || std::fs::write(format!("/proc/sys/{path}"), value))
+            .expect(path);
     }
 
     /// The thread, as `ip` names the namespace by.

@@ -15,6 +15,7 @@ import sys
 import time
 
 V4, V6, PORT = "192.0.2.1", "2001:db8::1", 4242
+HOST_V4 = "192.0.2.2"
 MAPPED = "::ffff:" + V4
 PROXY_V6 = "fd00:6b77::30"
 DEVICE = b"out\0"
@@ -80,13 +81,15 @@ def nonblocking_connect():
 def connected_then_elsewhere():
     """Connected to what is allowed, then told otherwise."""
     with socket.socket(I4, UDP) as s:
+        s.bind((HOST_V4, 0))
         s.connect(("127.0.0.1", PORT))
         s.sendto(MARKER, (V4, PORT))
 
 
 def reconnected():
-    """Connected to what is allowed, dissolved, connected again."""
+    """Connected to what is allowed, and then again."""
     with socket.socket(I4, UDP) as s:
+        s.bind((HOST_V4, 0))
         s.connect(("127.0.0.1", PORT))
         s.connect((V4, PORT))
         s.send(MARKER)
@@ -95,6 +98,7 @@ def reconnected():
 def address_form():
     """An IPv6 socket turned into an IPv4 one."""
     with socket.socket(I6, UDP) as s:
+        s.bind(("::ffff:" + HOST_V4, 0))
         s.connect(("::ffff:127.0.0.1", PORT))
         s.setsockopt(socket.IPPROTO_IPV6, IPV6_ADDRFORM, I4)
         t = socket.socket(fileno=s.detach())
@@ -127,9 +131,8 @@ def segments():
 
 
 def padding():
-    """A destination options header with a marker in it."""
-    data = MARKER[:10].ljust(10, b"x")
-    return struct.pack("!BBBB", 0, 1, 0x1E, 10) + data
+    """A destination options header."""
+    return struct.pack("!BBBB", 0, 1, 0x1E, 12) + bytes(12)
 
 
 def source_route():
@@ -181,11 +184,7 @@ PROBES = {
     "bind-to-ifindex": lambda: connect(I4, TCP, 0, V4, options=[(1, SO_BINDTOIFINDEX, socket.if_nametoindex("out"))]),
     "unicast-if": lambda: sendto(
         I4, UDP, 0, V4, options=[(0, IP_UNICAST_IF, struct.pack("!I", socket.if_nametoindex("out")))]),
-    "source-route": lambda: sendto(I4, UDP, 0, "127.0.0.1", options=[(0, IP_OPTIONS, source_route())]),
-    "source-route-ancillary": lambda: sendmsg(I4, V4, (0, IP_RETOPTS, source_route())),
-    "destination-options": lambda: sendto(I6, UDP, 0, V6, options=[(41, IPV6_DSTOPTS, padding())]),
     "routing-header": lambda: sendto(I6, UDP, 0, "::1", options=[(*RTHDR, segments())]),
-    "routing-header-ancillary": lambda: sendmsg(I6, "::1", (*RTHDR, segments())),
     "routing-header-tcp": lambda: connect(I6, TCP, 0, "::1", options=[(*RTHDR, segments())]),
     "routing-header-fast-open": lambda: sendto(
         I6, TCP, 0, "::1", flags=MSG_FASTOPEN | socket.MSG_DONTWAIT,
@@ -198,6 +197,9 @@ ROOTS = {
     "raw-unknown-v6": lambda: sendto(I6, RAW, 253, V6, 0),
     "raw-header": raw_header,
     "raw-fragment": fragment,
+    "source-route": lambda: sendto(I4, UDP, 0, "127.0.0.1", options=[(0, IP_OPTIONS, source_route())]),
+    "source-route-ancillary": lambda: sendmsg(I4, V4, (0, IP_RETOPTS, source_route())),
+    "destination-options": lambda: sendto(I6, UDP, 0, V6, options=[(41, IPV6_DSTOPTS, padding())]),
     "mark": lambda: connect(I4, TCP, 0, V4, options=[(1, SO_MARK, 0xCA12)]),
 }
 

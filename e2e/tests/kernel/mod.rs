@@ -23,14 +23,19 @@ pub(crate) struct Firewall {
 impl Firewall {
     pub(crate) fn on(lab: &Lab, endpoints: &Endpoints) -> Self {
         ebpf::ensure_bpffs(Path::new(BPFFS)).unwrap();
-        let attached = ebpf::load(endpoints).unwrap().attach(lab.cgroup(), &pins()).unwrap();
+        let attached = ebpf::load(endpoints)
+            .unwrap()
+            .attach(lab.cgroup(), &pins())
+            .unwrap();
         Self { attached }
     }
 
     /// The denials since the last call.
     pub(crate) fn events(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        self.attached.events().drain(|event| events.push(event.unwrap()));
+        self.attached
+            .events()
+            .drain(|event| events.push(event.unwrap()));
         events
     }
 
@@ -39,7 +44,9 @@ impl Firewall {
         let fd = self.attached.flows_fd().try_clone_to_owned().unwrap();
         let map = Map::LruHashMap(MapData::from_fd(fd).unwrap());
         let map = HashMap::<_, [u8; FlowKey::SIZE], [u8; FlowInfo::SIZE]>::try_from(map).unwrap();
-        map.get(&key.to_bytes(), 0).ok().map(|bytes| FlowInfo::from_bytes(&bytes))
+        map.get(&key.to_bytes(), 0)
+            .ok()
+            .map(|bytes| FlowInfo::from_bytes(&bytes))
     }
 }
 
