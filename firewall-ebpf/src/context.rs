@@ -69,6 +69,14 @@ pub(crate) fn bound_v6(sk: *mut bpf_sock) -> Address {
     ])
 }
 
+/// Whether a UDP socket has a peer: it is in the state that TCP calls established.
+#[inline(always)]
+pub(crate) fn is_connected(sk: *mut bpf_sock) -> bool {
+    /// `TCP_ESTABLISHED`.
+    const ESTABLISHED: u32 = 1;
+    read!(sk, state) == ESTABLISHED
+}
+
 /// Puts another IPv4 address in. An address that is not IPv4 changes nothing but the port, and the
 /// packet hook drops what comes of it.
 #[inline(always)]

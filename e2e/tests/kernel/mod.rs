@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the kernel tests share: the eBPF layer on a lab's cgroup.
-#![expect(dead_code, reason = "every test file uses another part")]
+#![allow(dead_code, reason = "every test file uses another part")]
 
 use std::{
     fs,

@@ -44,7 +44,7 @@ pub(super) fn judge<'a>(
             if route == NOT_PROXY && remember == Remember::Proxy {
                 return Ok(None);
             }
-            let record = note(ctx, asked, route).ok_or(Reason::InternalError)?;
+            let record = note(ctx, asked, route, remember).ok_or(Reason::InternalError)?;
             Ok(door.map(|door| Rewrite { door, record }))
         })
         .map_err(|reason| {
@@ -84,13 +84,28 @@ fn route(
 
 /// Writes down where the socket goes, and who sends it there.
 #[inline(always)]
-fn note(ctx: &SockAddrContext, asked: Destination, route: u32) -> Option<&Socket> {
+fn note(
+    ctx: &SockAddrContext,
+    asked: Destination,
+    route: u32,
+    remember: Remember,
+) -> Option<&Socket> {
+    let sk = context::sk(ctx);
     // SAFETY: the socket of this context.
-    let record = unsafe { socket::record(context::sk(ctx)) }?;
-    // SAFETY: a field of a map's value.
-    unsafe { socket::write_current(&raw mut record.info.owner) };
-    // SAFETY: a field of a map's value.
-    unsafe { socket::write_destination(&raw mut record.info.original, asked) };
-    record.route = route;
+    let record = unsafe { socket::record(sk) }?;
+    // A connected IPv6 socket sends to an IPv4-mapped peer by way of sendmsg4, with the peer that
+    // connect6 has put in: what connect6 wrote down still holds.
+    // https://github.com/torvalds/linux/blob/v6.12/net/ipv6/udp.c#L1387-L1398
+    let again = remember == Remember::Proxy
+        && route == ASKED
+        && record.route == REDIRECTED
+        && context::is_connected(sk);
+    if !again {
+        // SAFETY: a field of a map's value.
+        unsafe { socket::write_current(&raw mut record.info.owner) };
+        // SAFETY: a field of a map's value.
+        unsafe { socket::write_destination(&raw mut record.info.original, asked) };
+        record.route = route;
+    }
     Some(record)
 }
