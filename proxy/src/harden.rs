@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a process that holds credentials does to itself before it gets them.
 
+mod seccomp;
+
 use rustix::{
     io::Errno,
     process::{DumpableBehavior, Resource, Rlimit, Signal},
@@ -19,6 +21,9 @@ pub enum HardenError {
         #[source]
         source: Errno,
     },
+    /// The seccomp filter could not be made or put in force.
+    #[error("seccomp filter")]
+    Seccomp(#[source] seccompiler::Error),
     /// The supervisor left it capabilities.
     #[error("the proxy was started with capabilities; the supervisor must drop them before exec")]
     Capabilities,
@@ -38,7 +43,13 @@ pub fn harden() -> Result<(), HardenError> {
     rustix::process::setrlimit(Resource::Core, none).map_err(failed("setrlimit(RLIMIT_CORE)"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
-    rustix::thread::set_no_new_privs(true).map_err(failed("prctl(PR_SET_NO_NEW_PRIVS)"))
+    rustix::thread::set_no_new_privs(true).map_err(failed("prctl(PR_SET_NO_NEW_PRIVS)"))?;
+    // Last: the filter refuses some of the above. Before any thread: they inherit it.
+    for filter in [seccomp::filter(), seccomp::clone3_filter()] {
+        let filter = filter.map_err(|error| HardenError::Seccomp(error.into()))?;
+        seccompiler::apply_filter(&filter).map_err(HardenError::Seccomp)?;
+    }
+    Ok(())
 }
 
 /// For a supervised process: dies with its parent, and refuses to have capabilities.

@@ -9,10 +9,11 @@
 
 pub mod control;
 pub mod credential;
+pub mod dns;
 pub mod gateway;
 pub mod harden;
 mod metrics;
-mod peers;
+pub mod peers;
 pub mod process;
 pub mod provider;
 pub mod refusal;

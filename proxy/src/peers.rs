@@ -2,9 +2,19 @@
 //! Who a connection comes from: what the eBPF programs wrote down when it was made.
 //!
 //! Only for the logs. A peer that is not found is served like any other and its fields are left out:
-//! a standalone proxy has no eBPF beside it.
+//! a standalone proxy has no eBPF beside it. Reading a map through a descriptor takes no capability
+//! (kernel 5.19 and later).
 
-use std::net::SocketAddr;
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+};
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use firewall_common::{Address, Destination, FlowInfo, FlowKey, Transport};
+
+type Flows = HashMap<MapData, [u8; FlowKey::SIZE], [u8; FlowInfo::SIZE]>;
 
 /// A process of the workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +28,48 @@ pub(crate) struct Peer {
 }
 
 /// Where peers are looked up.
-#[derive(Debug, Default)]
-pub(crate) struct Peers;
+#[derive(Default)]
+pub struct Peers(Option<Flows>);
 
 impl Peers {
-    /// The process that connected from `address`.
-    pub(crate) fn find(&self, _address: SocketAddr) -> Option<Peer> {
-        None
+    /// Nobody is known.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self(None)
+    }
+
+    /// What the map behind `descriptor` says: keys are [`FlowKey`], values [`FlowInfo`].
+    ///
+    /// # Errors
+    ///
+    /// When it is not a map of that shape.
+    pub fn from_map(descriptor: OwnedFd) -> Result<Self, MapError> {
+        let map = Map::from_map_data(MapData::from_fd(descriptor)?)?;
+        Ok(Self(Some(Flows::try_from(map)?)))
+    }
+
+    /// The process that connected, or sent a datagram, from `address`.
+    pub(crate) fn find(&self, transport: Transport, address: SocketAddr) -> Option<Peer> {
+        let flows = self.0.as_ref()?;
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let peer = Destination::new(Address::from_bytes(ip.octets()), address.port());
+        let info = flows
+            .get(&FlowKey::new(transport, peer).to_bytes(), 0)
+            .ok()?;
+        let owner = FlowInfo::from_bytes(&info).owner;
+        Some(Peer {
+            pid: owner.tgid,
+            comm: String::from_utf8_lossy(owner.command()).into_owned(),
+            cgroup: owner.cgroup,
+        })
+    }
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Peers").field(&self.0.is_some()).finish()
     }
 }

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::{
     control::{self, Order, Role},
     harden,
+    peers::Peers,
     provider::provider,
     request_log::RequestLog,
     server::Server,
@@ -83,7 +84,12 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
     let log = RequestLog::to(start.requests)?;
     let runtime = runtime(&start.settings)?;
     runtime.block_on(async {
-        let mut server = Server::new(start.settings, start.credentials, log.clone());
+        let mut server = Server::new(
+            start.settings,
+            start.credentials,
+            log.clone(),
+            Peers::unknown(),
+        );
         for (provider, listener) in start.listeners {
             server.add_gateway(provider, listener)?;
         }
@@ -105,11 +111,12 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
 }
 
 fn supervised() -> Result<(), Box<dyn Error>> {
-    harden::harden()?;
-    harden::be_supervised()?;
     let stream = control::from_standard_input()?;
-    let started = control::accept(&stream)
-        .map_err(|error| error.into())
+    // Fit first, then the credentials. In this order: the filter refuses what the others need.
+    let started = harden::be_supervised()
+        .and_then(|()| harden::harden())
+        .map_err(Into::into)
+        .and_then(|()| control::accept(&stream).map_err(Into::into))
         .and_then(|start| prepare(start, &stream));
     let (runtime, server, log) = match started {
         Ok(started) => started,
@@ -153,6 +160,7 @@ fn prepare(
     stream: &std::os::unix::net::UnixStream,
 ) -> Result<Prepared, Box<dyn Error>> {
     let mut listeners = Vec::new();
+    let (mut dns_udp, mut dns_tcp, mut peers) = (Vec::new(), Vec::new(), Peers::unknown());
     let (mut requests, mut diagnostics_file) = (None, None);
     for (role, descriptor) in start.descriptors {
         match role {
@@ -162,7 +170,9 @@ fn prepare(
             }
             Role::RequestLog => requests = Some(File::from(descriptor)),
             Role::DiagnosticLog => diagnostics_file = Some(File::from(descriptor)),
-            Role::DnsUdp | Role::DnsTcp | Role::FlowMap => {}
+            Role::DnsUdp => dns_udp.push(std::net::UdpSocket::from(descriptor)),
+            Role::DnsTcp => dns_tcp.push(std::net::TcpListener::from(descriptor)),
+            Role::FlowMap => peers = Peers::from_map(descriptor)?,
         }
     }
     let level = start.settings.log.level.clone();
@@ -174,9 +184,15 @@ fn prepare(
     };
     let runtime = runtime(&settings)?;
     let guard = runtime.enter();
-    let mut server = Server::new(settings, start.credentials, log.clone());
+    let mut server = Server::new(settings, start.credentials, log.clone(), peers);
     for (provider, listener) in listeners {
         server.add_gateway(provider, listener)?;
+    }
+    for socket in dns_udp {
+        server.add_dns_udp(socket)?;
+    }
+    for listener in dns_tcp {
+        server.add_dns_tcp(listener)?;
     }
     control::say_ready(stream)?;
     server.load_roots()?;

@@ -4,7 +4,7 @@
 use std::{io, net, sync::Arc, time::Instant};
 
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     sync::{Semaphore, watch},
     task::JoinSet,
     time::timeout,
@@ -12,6 +12,7 @@ use tokio::{
 
 use crate::{
     credential::Credentials,
+    dns,
     gateway::{Gateway, Serving, Shared, serve},
     metrics::Metrics,
     peers::Peers,
@@ -31,12 +32,19 @@ pub struct Server {
     room: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     doors: JoinSet<()>,
+    /// Doors that have nothing to drain.
+    endless: JoinSet<()>,
 }
 
 impl Server {
     /// A proxy without doors. Needs a Tokio runtime from here on.
     #[must_use]
-    pub fn new(settings: Settings, credentials: Credentials, log: RequestLog) -> Self {
+    pub fn new(
+        settings: Settings,
+        credentials: Credentials,
+        log: RequestLog,
+        peers: Peers,
+    ) -> Self {
         let configured =
             |it: &'static Provider| (it, it.servable() && credentials.get(it.name).is_some());
         let shared = Shared {
@@ -44,7 +52,7 @@ impl Server {
             limits: settings.limits,
             log,
             metrics: Metrics::default(),
-            peers: Peers::default(),
+            peers,
             providers: providers().iter().map(configured).collect(),
             started: Instant::now(),
         };
@@ -58,6 +66,7 @@ impl Server {
             loader: Some(loader),
             draining: watch::Sender::new(false),
             doors: JoinSet::new(),
+            endless: JoinSet::new(),
         }
     }
 
@@ -100,6 +109,32 @@ impl Server {
             room,
             self.draining.subscribe(),
         ));
+        Ok(())
+    }
+
+    /// Answers DNS on a bound UDP socket.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be made asynchronous.
+    pub fn add_dns_udp(&mut self, socket: net::UdpSocket) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket)?;
+        self.endless
+            .spawn(dns::serve_udp(Arc::clone(&self.shared), socket));
+        Ok(())
+    }
+
+    /// Answers DNS on a listening TCP socket.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be made asynchronous.
+    pub fn add_dns_tcp(&mut self, listener: net::TcpListener) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        self.endless
+            .spawn(dns::serve_tcp(Arc::clone(&self.shared), listener));
         Ok(())
     }
 

@@ -39,9 +39,15 @@ pub fn start(
         descriptors: descriptors.iter().map(|(role, _)| role.clone()).collect(),
     };
     let fds: Vec<BorrowedFd<'_>> = descriptors.iter().map(|(_, fd)| *fd).collect();
-    send_message(stream, &to_json(&message)?, &fds)?;
-    send_message(stream, &encode_credentials(credentials)?, &[])?;
-    match receive_answer(stream, deadline)? {
+    let sent = send_message(stream, &to_json(&message)?, &fds)
+        .and_then(|()| send_message(stream, &encode_credentials(credentials)?, &[]));
+    // A proxy that refused early may have closed already; its reason still waits to be read.
+    let answer = receive_answer(stream, deadline);
+    let answer = match (sent, answer) {
+        (_, Ok(answer)) => answer,
+        (Err(error), Err(_)) | (Ok(()), Err(error)) => return Err(error),
+    };
+    match answer {
         Answer::Ready(true) => Ok(()),
         Answer::Ready(false) => Err(ControlError::Malformed("an answer that says neither")),
         Answer::Error(why) => Err(ControlError::Refused(why)),

@@ -3,6 +3,7 @@
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
+use firewall_common::Transport;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -72,7 +73,7 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream, draining: watch::R
     let peer = stream
         .peer_addr()
         .ok()
-        .and_then(|address| shared.peers.find(address));
+        .and_then(|address| shared.peers.find(Transport::Tcp, address));
     let limits = shared.limits;
     let verdicts = Arc::new(Verdicts::default());
     let guarded = Guarded::new(stream, Arc::clone(&verdicts), limits);

@@ -20,6 +20,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keyward_proxy::{
     credential::{Credential, Credentials},
+    peers::Peers,
     provider::provider,
     request_log::RequestLog,
     server::Server,
@@ -258,7 +259,7 @@ impl Gateway {
         }
         let log_file = tempfile::tempfile().unwrap();
         let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
-        let mut server = Server::new(settings, credentials, log.clone());
+        let mut server = Server::new(settings, credentials, log.clone(), Peers::unknown());
         let addresses: BTreeMap<&str, SocketAddr> = ["openai", "anthropic", "gemini"]
             .into_iter()
             .map(|name| {
