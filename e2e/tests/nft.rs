@@ -5,29 +5,28 @@
 //! reader: what it makes of the kernel's expressions must be what our rules claim to be.
 #![cfg(test)]
 
-#[path = "nft/outside.rs"]
-mod outside;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use e2e::lab::{HOST_V4, HOST_V6, Lab, PROXY_V4, Where, Who};
 use firewall_common::Endpoints;
 use firewall_user::nft::{self, Difference, NftError, Ruleset};
 use nix::sched::{CloneFlags, unshare};
 
-use outside::Outside;
-
 /// A refusal has to reach the workload within this time.
 const AT_ONCE: Duration = Duration::from_millis(100);
-
-/// Sends packets past firewalls, each by another way.
-const PROBES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nft/probes.py");
 
 /// The one probe that is not told at once. The reset comes from where the packet was going, which is not the address
 /// that the socket connects to, so the socket does not believe it. (The eBPF hook on setsockopt refuses the header.)
 const HANGS: &str = "routing-header-tcp";
+
+/// Probes that are not told at all: the kernel drops the error, or sends the packet after the system call.
+const SILENT: [&str; 3] = ["join-group", "ping-v6", "routing-header-fast-open"];
+
+/// Probes that the kernel may refuse by itself, in which case they prove nothing.
+const MAY_BE_REFUSED: [&str; 1] = ["destination-options"];
 
 fn endpoints() -> Endpoints {
     Endpoints {
@@ -64,12 +63,6 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
-}
-
-/// Moves the calling thread to a network namespace of its own.
-fn new_namespace() {
-    unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace takes root: cargo xtask test");
-    run("ip", &["link", "set", "lo", "up"]);
 }
 
 fn run(program: &str, args: &[&str]) -> String {
@@ -360,128 +353,117 @@ fn a_loopback_port_that_nobody_listens_on_says_so_at_once() {
     });
 }
 
-/// Every way to send a packet that `probes.py` knows. AF_PACKET is not among them: it goes past the family `inet`.
-fn probes() -> Vec<String> {
-    run("python3", &[PROBES])
-        .lines()
-        .map(str::to_owned)
-        .collect()
+/// The lab's proxy has only its gateway open.
+fn lab_rules() -> Ruleset {
+    Ruleset::for_workload(&Lab::endpoints())
 }
 
-/// Runs one; how long it took, and its result.
-fn probe(name: &str) -> (Duration, String) {
-    let output = run("python3", &[PROBES, name]);
-    let (milliseconds, result) = output.trim().split_once(' ').expect("two words");
-    (
-        Duration::from_millis(milliseconds.parse().unwrap()),
-        result.to_owned(),
-    )
+/// Puts the rules on the lab's host.
+fn protect(lab: &Lab) {
+    lab.on_host(|| nft::apply(&lab_rules()).map(drop)).unwrap();
 }
 
+/// As root, who may do the most. AF_PACKET is not among the probes: it goes past the family `inet`.
 #[test]
 fn every_probe_leaves_without_the_rules_and_none_with_them() {
-    in_namespace(|| {
-        let outside = Outside::new();
-        let mut wrong = Vec::new();
-        for name in probes() {
-            outside.seen();
-            let (_, result) = probe(&name);
-            if outside.seen().is_empty() {
-                wrong.push(format!(
-                    "{name}: did not leave without the rules ({result})"
-                ));
-            }
-            let _enforced = nft::apply(&ruleset()).unwrap();
-            let (took, result) = probe(&name);
-            let seen = outside.seen();
-            if !seen.is_empty() {
-                wrong.push(format!(
-                    "{name}: left in spite of the rules: {}",
-                    seen.join("; ")
-                ));
-            }
-            if nft::denied_packets().unwrap() == 0 {
-                wrong.push(format!("{name}: was not counted ({result})"));
-            }
-            if result == "sent" || (took > AT_ONCE && name != HANGS) {
-                wrong.push(format!("{name}: {result} after {took:?}"));
-            }
-            println!("{name}: {result} after {took:?}");
-            nft::remove().unwrap();
+    let lab = Lab::new();
+    let probe = |name: &str, marker: &str| lab.probe(Where::Host, Who::Root, name, marker);
+    let mut wrong = Vec::new();
+    for (name, _) in Lab::probes() {
+        lab.on_host(nft::remove).unwrap();
+        drop(lab.arrived());
+        let without = probe(&name, "without");
+        let can_leave = !lab.arrived().is_empty();
+        protect(&lab);
+        let with = probe(&name, "with");
+        println!("{name}: {} after {:?}", with.result, with.took);
+        for frame in lab.arrived() {
+            wrong.push(format!(
+                "{name}: left in spite of the rules: {}",
+                frame.describe()
+            ));
         }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    });
+        if !can_leave && !MAY_BE_REFUSED.contains(&&*name) {
+            wrong.push(format!(
+                "{name}: left without the rules: {can_leave} ({})",
+                without.result
+            ));
+        }
+        if can_leave && lab.on_host(nft::denied_packets).unwrap() == 0 {
+            wrong.push(format!("{name}: was not counted"));
+        }
+        if with.result == "sent" && !SILENT.contains(&&*name) {
+            wrong.push(format!("{name}: was not told"));
+        }
+        if with.took > AT_ONCE && name != HANGS && !SILENT.contains(&&*name) {
+            wrong.push(format!(
+                "{name}: was told after {:?}: {}",
+                with.took, with.result
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn nobody_outside_reaches_a_listener_of_the_workload() {
-    in_namespace(|| {
-        let outside = Outside::new();
-        for (address, near) in [
-            ("192.0.2.2:8080", "0.0.0.0:8080"),
-            ("[2001:db8::2]:8080", "[::]:8080"),
-        ] {
-            let listener = TcpListener::bind(near).unwrap();
-            let knock = move || {
-                TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_millis(300))
-                    .map(drop)
-            };
-            outside.on(knock).expect("reachable without the rules");
-            drop(listener.accept().unwrap());
-            let _enforced = nft::apply(&ruleset()).unwrap();
-            outside.seen();
-            assert_eq!(
-                outside.on(knock).unwrap_err().kind(),
-                ErrorKind::TimedOut,
-                "{address}"
-            );
-            assert_eq!(
-                outside.seen(),
-                Vec::<String>::new(),
-                "not even an answer may leave"
-            );
-            assert!(nft::denied_packets().unwrap() > 0);
-            nft::remove().unwrap();
-        }
-    });
-}
-
-#[test]
-fn the_proxys_doors_are_closed_to_the_outside() {
-    in_namespace(|| {
-        let outside = Outside::new();
-        outside.on(|| run("ip", &["route", "add", "172.30.0.30", "via", "192.0.2.2"]));
-        let _door = TcpListener::bind(("172.30.0.30", 10000)).unwrap();
-        let knock = || {
-            let door = "172.30.0.30:10000".parse().unwrap();
-            TcpStream::connect_timeout(&door, Duration::from_millis(300)).map(drop)
-        };
-        outside.on(knock).expect("reachable without the rules");
-        let _enforced = nft::apply(&ruleset()).unwrap();
-        assert_eq!(outside.on(knock).unwrap_err().kind(), ErrorKind::TimedOut);
-    });
+    let lab = Lab::new();
+    let listeners: [(IpAddr, u16); 3] = [
+        (HOST_V4.into(), 8080),
+        (HOST_V6.into(), 8080),
+        (PROXY_V4.into(), 10000),
+    ];
+    for address in listeners.map(SocketAddr::from) {
+        lab.outside(|| {
+            run(
+                "ip",
+                &["route", "replace", "172.30.0.30", "via", "192.0.2.2"],
+            )
+        });
+        let _listener = lab.on_host(move || TcpListener::bind(address)).unwrap();
+        let knock =
+            move || TcpStream::connect_timeout(&address, Duration::from_millis(300)).map(drop);
+        lab.outside(knock).expect("reachable without the rules");
+        protect(&lab);
+        drop(lab.arrived());
+        assert_eq!(
+            lab.outside(knock).unwrap_err().kind(),
+            ErrorKind::TimedOut,
+            "{address}"
+        );
+        assert_eq!(lab.arrived(), [], "not even an answer may leave");
+        assert!(lab.on_host(nft::denied_packets).unwrap() > 0);
+        lab.on_host(nft::remove).unwrap();
+    }
 }
 
 #[test]
 fn nothing_is_forwarded() {
-    in_namespace(|| {
-        let outside = Outside::new();
+    let lab = Lab::new();
+    lab.on_host(|| {
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-        // To an address behind the workload, which sends it back out by its default route.
-        outside.on(|| run("ip", &["route", "add", "198.51.100.1", "via", "192.0.2.2"]));
-        let send = || {
-            UdpSocket::bind("192.0.2.1:0")
-                .unwrap()
-                .send_to(b"x", "198.51.100.1:9")
-                .map(drop)
-        };
-        outside.on(send).unwrap();
-        assert!(!outside.seen().is_empty(), "forwarded without the rules");
-        let _enforced = nft::apply(&ruleset()).unwrap();
-        outside.on(send).unwrap();
-        assert_eq!(outside.seen(), Vec::<String>::new());
-        assert!(nft::denied_packets().unwrap() > 0);
+        // The counter stands behind the forwarding.
+        nft("add table inet watch");
+        nft("add chain inet watch out { type filter hook postrouting priority 0; }");
+        nft("add rule inet watch out ip daddr 198.51.100.1 counter");
     });
+    // An address behind the host, which sends what it gets for it back out by its default route.
+    lab.outside(|| run("ip", &["route", "add", "198.51.100.1", "via", "192.0.2.2"]));
+    let passed_on = || {
+        let send = || UdpSocket::bind("192.0.2.1:0")?.send_to(b"x", "198.51.100.1:9");
+        lab.outside(send).unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        lab.on_host(|| run("nft", &["list", "table", "inet", "watch"]))
+    };
+    let without = passed_on();
+    assert!(
+        without.contains("packets 1 "),
+        "forwarded without the rules: {without}"
+    );
+    protect(&lab);
+    let with = passed_on();
+    assert!(with.contains("packets 1 "), "{with}");
+    assert!(lab.on_host(nft::denied_packets).unwrap() > 0);
 }
 
 /// Not an assertion about speed, which depends on the machine; the numbers are for who reads the log.
