@@ -43,19 +43,14 @@ pub(crate) const DEMO: &[Tool] = &[
     ),
 ];
 
-/// What `cargo xtask test` runs beside Rust's own tests.
+/// What the kernel and end-to-end tests run.
 pub(crate) const TEST: &[Tool] = &[
-    tool(
-        "bwrap",
-        "bubblewrap",
-        "a sandbox around keyward: runs nested in one must work or say why not",
-    ),
-    tool("curl", "curl", "a probe, and an HTTP client of the gateway"),
+    tool("curl", "curl", "a probe, and a client of the gateway"),
     tool("dig", "dnsutils", "a probe: DNS past the system's resolver"),
     tool(
         "ip",
         "iproute2",
-        "namespaces, addresses and routes of the tests' own networks",
+        "addresses and routes of the tests' own namespaces",
     ),
     tool(
         "nft",
@@ -66,11 +61,7 @@ pub(crate) const TEST: &[Tool] = &[
     tool("npm", "npm", "installs the real clients"),
     tool("ping", "iputils-ping", "a probe: ping sockets"),
     tool("python3", "python3", "probes: sockets of every kind"),
-    tool(
-        "tcpdump",
-        "tcpdump",
-        "shows what left, when a leak test fails",
-    ),
+    tool("setpriv", "util-linux", "runs probes without privilege"),
 ];
 
 /// What `cargo xtask bench` compares keyward with.

@@ -7,13 +7,14 @@
 mod deny;
 mod kernel;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::build;
 use crate::command::Cmd;
-use crate::packages::{self, TEST};
+use crate::packages;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -22,7 +23,11 @@ use crate::workspace::Workspace;
 /// The kernel and end-to-end tests run as root, through sudo where needed; all else runs as the calling user.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Stop after formatting, the host's lints and the tests that need no root
+    /// Only these steps, in this order [default: all]
+    #[arg(value_enum, conflicts_with = "fast")]
+    steps: Vec<Step>,
+
+    /// Only the steps that need neither root nor a release build
     #[arg(long)]
     fast: bool,
 
@@ -32,80 +37,65 @@ pub(crate) struct Args {
 }
 
 /// One thing that CI runs.
-struct Step {
-    name: &'static str,
-    run: fn(&Args, &Workspace) -> Result<()>,
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Step {
+    /// Formatting
+    Format,
+    /// Build the eBPF object
+    Ebpf,
+    /// Lints of everything that runs on the host
+    Lint,
+    /// Unit, property and snapshot tests
+    Unit,
+    /// Lints of the eBPF programs
+    LintEbpf,
+    /// Documentation
+    Doc,
+    /// Licences, bans, sources and advisories of the dependencies
+    Deny,
+    /// Build the release binaries
+    Release,
+    /// Kernel and end-to-end tests
+    Kernel,
 }
 
 /// What a developer runs before each commit.
-const FAST: &[Step] = &[
-    Step {
-        name: "formatting",
-        run: formatting,
-    },
-    Step {
-        name: "eBPF object",
-        run: ebpf_object,
-    },
-    Step {
-        name: "lints, host",
-        run: lints_of_the_host,
-    },
-    Step {
-        name: "unit, property and snapshot tests",
-        run: unit_tests,
-    },
-];
+const FAST: &[Step] = &[Step::Format, Step::Ebpf, Step::Lint, Step::Unit];
 
-/// What CI runs besides.
-const FULL: &[Step] = &[
-    Step {
-        name: "lints, eBPF",
-        run: lints_of_the_ebpf_crate,
-    },
-    Step {
-        name: "documentation",
-        run: documentation,
-    },
-    Step {
-        name: "dependencies",
-        run: deny::run,
-    },
-    Step {
-        name: "release binaries",
-        run: release_binaries,
-    },
-    Step {
-        name: "kernel and end-to-end tests",
-        run: kernel::run,
-    },
+/// What CI runs.
+const ALL: &[Step] = &[
+    Step::Format,
+    Step::Ebpf,
+    Step::Lint,
+    Step::Unit,
+    Step::LintEbpf,
+    Step::Doc,
+    Step::Deny,
+    Step::Release,
+    Step::Kernel,
 ];
 
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
-    let steps: Vec<&Step> = if args.fast {
-        FAST.iter().collect()
-    } else {
-        FAST.iter().chain(FULL).collect()
+    let steps = match (args.fast, &args.steps[..]) {
+        (true, _) => FAST,
+        (false, []) => ALL,
+        (false, steps) => steps,
     };
-    if !args.fast {
-        packages::ensure_tools(TEST, workspace)?;
-    }
-    let mut done: Vec<(&str, Duration)> = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
-        println!("\n== {} ==", step.name);
+    let mut done: Vec<(Step, Duration)> = Vec::new();
+    for (index, &step) in steps.iter().enumerate() {
+        println!("\n== {step} ==");
         let start = Instant::now();
-        let result = (step.run)(args, workspace);
+        let result = step.run(args, workspace);
         let elapsed = start.elapsed();
         if let Err(error) = result {
-            let left: Vec<&str> = steps.iter().skip(index + 1).map(|step| step.name).collect();
             summary(&done);
-            println!("  FAILED  {:>6.1} s  {}", elapsed.as_secs_f64(), step.name);
-            for name in left {
-                println!("  not run           {name}");
+            println!("  FAILED  {:>6.1} s  {step}", elapsed.as_secs_f64());
+            for left in steps.iter().skip(index + 1) {
+                println!("  not run           {left}");
             }
-            return Err(error).context(step.name);
+            return Err(error.context(step.to_string()));
         }
-        done.push((step.name, elapsed));
+        done.push((step, elapsed));
     }
     summary(&done);
     let total: Duration = done.iter().map(|(_, elapsed)| *elapsed).sum();
@@ -113,37 +103,69 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn summary(done: &[(&str, Duration)]) {
+fn summary(done: &[(Step, Duration)]) {
     println!("\n== summary ==");
-    for (name, elapsed) in done {
-        println!("  ok      {:>6.1} s  {name}", elapsed.as_secs_f64());
+    for (step, elapsed) in done {
+        println!("  ok      {:>6.1} s  {step}", elapsed.as_secs_f64());
     }
 }
 
-fn formatting(_: &Args, workspace: &Workspace) -> Result<()> {
+impl Step {
+    fn run(self, args: &Args, workspace: &Workspace) -> Result<()> {
+        match self {
+            Self::Format => format(workspace),
+            Self::Ebpf => ebpf(workspace),
+            Self::Lint => lint(workspace),
+            Self::Unit => unit(workspace),
+            Self::LintEbpf => lint_ebpf(workspace),
+            Self::Doc => doc(workspace),
+            Self::Deny => deny::run(workspace),
+            Self::Release => build::binaries(workspace),
+            Self::Kernel => kernel::run(args.filter.as_deref(), workspace),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Format => "formatting",
+            Self::Ebpf => "eBPF object",
+            Self::Lint => "lints, host",
+            Self::Unit => "unit, property and snapshot tests",
+            Self::LintEbpf => "lints, eBPF",
+            Self::Doc => "documentation",
+            Self::Deny => "dependencies",
+            Self::Release => "release binaries",
+            Self::Kernel => "kernel and end-to-end tests",
+        })
+    }
+}
+
+fn format(workspace: &Workspace) -> Result<()> {
     Cmd::cargo("fmt").args(["--all", "--check"]).run(workspace)
 }
 
 /// `keyward`'s build script embeds the object: nothing of it compiles without.
-fn ebpf_object(_: &Args, workspace: &Workspace) -> Result<()> {
+fn ebpf(workspace: &Workspace) -> Result<()> {
     packages::ensure_libclang(workspace)?;
     build::ebpf(workspace)
 }
 
 /// Apart from the eBPF crate: one run over both would unify their features, and bring `std` into the kernel.
-fn lints_of_the_host(_: &Args, workspace: &Workspace) -> Result<()> {
+fn lint(workspace: &Workspace) -> Result<()> {
     Cmd::cargo("clippy")
         .args(["--locked", "--all-targets", "--", "-D", "warnings"])
         .run(workspace)
 }
 
-fn lints_of_the_ebpf_crate(_: &Args, workspace: &Workspace) -> Result<()> {
+fn lint_ebpf(workspace: &Workspace) -> Result<()> {
     Toolchain::find_or_install(workspace)?
         .clippy(workspace)?
         .run(workspace)
 }
 
-fn unit_tests(_: &Args, workspace: &Workspace) -> Result<()> {
+fn unit(workspace: &Workspace) -> Result<()> {
     Cmd::cargo("test")
         .args([
             "--locked",
@@ -156,7 +178,7 @@ fn unit_tests(_: &Args, workspace: &Workspace) -> Result<()> {
         .run(workspace)
 }
 
-fn documentation(_: &Args, workspace: &Workspace) -> Result<()> {
+fn doc(workspace: &Workspace) -> Result<()> {
     Cmd::cargo("doc")
         .args([
             "--locked",
@@ -167,8 +189,4 @@ fn documentation(_: &Args, workspace: &Workspace) -> Result<()> {
         ])
         .env("RUSTDOCFLAGS", "-D warnings")
         .run(workspace)
-}
-
-fn release_binaries(_: &Args, workspace: &Workspace) -> Result<()> {
-    build::binaries(workspace)
 }

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::Args;
 use crate::command::{Cmd, find_program};
 use crate::workspace::Workspace;
 
 /// The version that is installed where none is there.
 const VERSION: &str = "0.20.2";
 
-pub(crate) fn run(_: &Args, workspace: &Workspace) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let deny = find_or_install(workspace)?;
     // cargo-deny reads the manifest of every dependency, and some are for other systems: nothing fetched them yet.
     Cmd::cargo("fetch").arg("--locked").run(workspace)?;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Args;
 use crate::command::Cmd;
+use crate::packages::{self, TEST};
 use crate::workspace::Workspace;
 
 /// Holds all tests that need root, and only those.
@@ -21,7 +21,8 @@ struct TestBinary {
 
 /// Runs every test binary to its end, even after a failure: they are independent, and a list of all that fails tells
 /// more than the first.
-pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
+pub(crate) fn run(filter: Option<&str>, workspace: &Workspace) -> Result<()> {
+    packages::ensure_tools(TEST, workspace)?;
     let mut failed = Vec::new();
     for binary in compile(workspace)? {
         println!();
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
             .env("INSTA_UPDATE", "no")
             .env("RUST_BACKTRACE", "1")
             .with_root();
-        if let Some(filter) = &args.filter {
+        if let Some(filter) = filter {
             test = test.arg(filter);
         }
         if test.run(workspace).is_err() {
