@@ -228,11 +228,11 @@ impl fmt::Display for Cmd {
 }
 
 fn quoted(word: &OsStr) -> String {
-    let word = word.to_string_lossy().replace('\u{1f}', " ");
+    let word = word.to_string_lossy();
     if word.is_empty() || word.contains([' ', '\'', '"', '$', '*', ';', '&', '|']) {
         format!("'{}'", word.replace('\'', r"'\''"))
     } else {
-        word
+        word.into_owned()
     }
 }
 

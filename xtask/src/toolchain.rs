@@ -92,10 +92,6 @@ impl Toolchain {
 
     /// `cargo SUBCOMMAND` for the eBPF crate.
     fn cargo(&self, subcommand: &str, workspace: &Workspace) -> Cmd {
-        // BTF tells the kernel and aya the types of maps and functions. The flags are separated by U+001F, since a
-        // path may hold spaces.
-        let mut flags = std::ffi::OsString::from("-Clink-arg=--btf\u{1f}-Clinker=");
-        flags.push(&self.linker);
         self.compiler
             .cargo(subcommand)
             .args([
@@ -108,9 +104,11 @@ impl Toolchain {
             ])
             .arg("--target-dir")
             .arg(workspace.ebpf().join("cargo"))
-            // The caller's flags are meant for the host, and would replace ours.
-            .env_remove("RUSTFLAGS")
-            .env("CARGO_ENCODED_RUSTFLAGS", flags)
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
+            // BTF tells the kernel and aya the types of maps and functions. The caller's own flags are meant for the
+            // host, and are replaced.
+            .env("RUSTFLAGS", "-Clink-arg=--btf")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
     }
 }
 
