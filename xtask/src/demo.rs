@@ -27,7 +27,6 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         .run(workspace)?;
     Cmd::new(workspace.release_binary("keyward-demo"))
         .args(&args.args)
-        .env("KEYWARD_BIN_DIR", workspace.target().join("release"))
         .with_root()
         .run(workspace)
 }

@@ -53,10 +53,10 @@ enum Step {
     Doc,
     /// Licences, bans, sources and advisories of the dependencies
     Deny,
-    /// Build the release binaries
-    Release,
     /// Kernel and end-to-end tests
     Kernel,
+    /// Build the release binaries
+    Release,
 }
 
 /// What a developer runs before each commit.
@@ -71,8 +71,8 @@ const ALL: &[Step] = &[
     Step::LintEbpf,
     Step::Doc,
     Step::Deny,
-    Step::Release,
     Step::Kernel,
+    Step::Release,
 ];
 
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {

@@ -24,12 +24,11 @@ struct TestBinary {
 pub(crate) fn run(filter: Option<&str>, workspace: &Workspace) -> Result<()> {
     packages::ensure_tools(TEST, workspace)?;
     let mut failed = Vec::new();
+    programs(workspace)?;
     for binary in compile(workspace)? {
         println!();
         let mut test = Cmd::new(&binary.path)
             .current_dir(workspace.root().join(PACKAGE))
-            // Where the binaries under test are.
-            .env("KEYWARD_BIN_DIR", workspace.target().join("release"))
             // insta would ask cargo where the workspace is, and write new snapshots as root.
             .env("INSTA_WORKSPACE_ROOT", workspace.root())
             .env("INSTA_UPDATE", "no")
@@ -44,6 +43,22 @@ pub(crate) fn run(filter: Option<&str>, workspace: &Workspace) -> Result<()> {
     }
     ensure!(failed.is_empty(), "tests failed in {}", failed.join(", "));
     Ok(())
+}
+
+/// Builds the programs under test; the tests look for them beside themselves, in the directory of their own profile.
+fn programs(workspace: &Workspace) -> Result<()> {
+    Cmd::cargo("build")
+        .args([
+            "--locked",
+            "--package",
+            "firewall-user",
+            "--package",
+            "keyward-proxy",
+            "--package",
+            PACKAGE,
+            "--bins",
+        ])
+        .run(workspace)
 }
 
 fn compile(workspace: &Workspace) -> Result<Vec<TestBinary>> {
