@@ -13,6 +13,10 @@
 
 pub mod chunks;
 pub mod head;
+pub mod transcript;
+
+#[cfg(test)]
+mod agreement;
 
 use std::{
     io,
@@ -113,6 +117,8 @@ enum State {
     Upgrade,
     /// Behind an upgrade: bytes as they come.
     Tunnel,
+    /// In a body that turned out bad; what was released before that is still to be handed on.
+    Broken(Refusal),
     /// Behind a refusal: nothing is read any more.
     Refused,
 }
@@ -156,19 +162,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     }
 
     /// Judges what was read and not yet judged.
-    fn judge(&mut self) -> io::Result<()> {
+    fn judge(&mut self) {
         loop {
             let fresh = self.buffer.get(self.released..).unwrap_or_default();
             if fresh.is_empty() {
-                return Ok(());
+                return;
             }
             match &mut self.state {
                 State::Head(scanner) => match scanner.scan(fresh, self.limits.head) {
-                    Ok(None) => return Ok(()),
+                    Ok(None) => return,
                     Ok(Some(head)) => self.head_ended(head),
                     Err(refusal) => {
                         self.refuse(refusal);
-                        return Ok(());
+                        return;
                     }
                 },
                 State::FirstChunk {
@@ -186,11 +192,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
                         }
                         Ok(taken) => {
                             *scanned += taken;
-                            return Ok(());
+                            return;
                         }
                         Err(refusal) => {
                             self.refuse(refusal);
-                            return Ok(());
+                            return;
                         }
                     }
                 }
@@ -209,18 +215,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
                         let chunks = std::mem::take(chunks);
                         self.chunks_followed(chunks);
                     }
-                    Err(refusal) => return Err(self.break_body(refusal)),
+                    Err(refusal) => {
+                        self.buffer.truncate(self.released);
+                        self.state = State::Broken(refusal);
+                        return;
+                    }
                 },
                 State::Upgrade => {
                     if self.verdicts.upgrade.load(Ordering::Acquire) == UNDECIDED {
-                        return Ok(());
+                        return;
                     }
                     self.state = State::Tunnel;
                 }
                 State::Tunnel => {
                     self.released = self.buffer.len();
                 }
-                State::Refused => return Ok(()),
+                State::Broken(_) | State::Refused => return,
             }
         }
     }
@@ -293,7 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             State::Head(_) | State::FirstChunk { .. } => Some(self.limits.head_time),
             State::Length(_) | State::Chunked(_) => Some(self.limits.body_idle),
             // The service has its own times for these.
-            State::Upgrade | State::Tunnel | State::Refused => None,
+            State::Upgrade | State::Tunnel | State::Broken(_) | State::Refused => None,
         }
     }
 
@@ -313,7 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             State::Length(_) | State::Chunked(_) => {
                 Poll::Ready(Err(self.break_body(Refusal::BodyTimedOut)))
             }
-            State::Upgrade | State::Tunnel | State::Refused => Poll::Pending,
+            State::Upgrade | State::Tunnel | State::Broken(_) | State::Refused => Poll::Pending,
         }
     }
 }
@@ -327,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
         let this = self.get_mut();
         loop {
             if this.released == 0 {
-                this.judge()?;
+                this.judge();
             }
             if this.released > 0 {
                 this.timer.stop();
@@ -335,6 +345,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
                 return Poll::Ready(Ok(()));
             }
             match &this.state {
+                State::Broken(refusal) => {
+                    let refusal = *refusal;
+                    return Poll::Ready(Err(this.break_body(refusal)));
+                }
                 // No more of this connection is read; the answer closes it.
                 State::Refused => return Poll::Pending,
                 // What comes before the decision waits in the socket once a buffer is full.

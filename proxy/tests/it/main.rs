@@ -8,6 +8,8 @@ mod malformed;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod support;

@@ -70,8 +70,10 @@ fn credentials() -> Credentials {
 }
 
 fn settings(upstream: &Upstream) -> RawSettings {
-    let mut settings = RawSettings::default();
-    settings.run = Some("run-1".to_owned());
+    let mut settings = RawSettings {
+        run: Some("run-1".to_owned()),
+        ..RawSettings::default()
+    };
     settings.log.level = Some("trace".to_owned());
     settings.upstream.ca_pem.push(upstream.ca.pem.clone());
     settings

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The property on which everything else rests: what the guard accepts, hyper reads in the same way,
+//! with the guard in front of it and without.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use proptest::prelude::*;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+
+use super::{Guarded, Verdicts, transcript::transcript};
+use crate::{refusal::Refusal, settings::Limits};
+
+/// A request as hyper read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Read {
+    line: String,
+    headers: Vec<(String, Vec<u8>)>,
+    /// `None`: it broke off.
+    body: Option<Vec<u8>>,
+}
+
+/// Lets hyper serve `io` and says what it read. With verdicts, the request that was refused is left
+/// out, and says why.
+async fn serve<S>(io: S, verdicts: Option<Arc<Verdicts>>) -> (Vec<Read>, Option<Refusal>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let read: Arc<Mutex<(Vec<Read>, u64, Option<Refusal>)>> = Arc::default();
+    let record = Arc::clone(&read);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (record, verdicts) = (Arc::clone(&record), verdicts.clone());
+        async move {
+            let index = {
+                let mut record = record.lock().unwrap();
+                record.1 += 1;
+                record.1 - 1
+            };
+            if let Some(refusal) = verdicts.and_then(|it| it.refused(index)) {
+                record.lock().unwrap().2 = Some(refusal);
+                return Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()));
+            }
+            let (head, body) = request.into_parts();
+            // Noted before the body: a body that never ends leaves its head behind.
+            let headers = head.headers.iter();
+            let headers = headers
+                .map(|it| (it.0.to_string(), it.1.as_bytes().to_vec()))
+                .collect();
+            let line = format!("{} {} {:?}", head.method, head.uri, head.version);
+            record.lock().unwrap().0.push(Read {
+                line,
+                headers,
+                body: None,
+            });
+            let body = body.collect().await.ok().map(|it| it.to_bytes().to_vec());
+            if let Some(last) = record.lock().unwrap().0.last_mut() {
+                last.body = body;
+            }
+            Ok(Response::new(Empty::new()))
+        }
+    });
+    let served = http1::Builder::new()
+        .header_read_timeout(None)
+        .half_close(true)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    drop(tokio::time::timeout(std::time::Duration::from_millis(200), served).await);
+    let read = read.lock().unwrap();
+    (read.0.clone(), read.2)
+}
+
+/// The same, from what the guard makes of the bytes.
+fn expected(bytes: &[u8]) -> (Vec<Read>, Option<Refusal>, bool) {
+    let all = transcript(bytes, 16 * 1024);
+    let requests = all.requests.iter().map(|request| {
+        let head = String::from_utf8_lossy(&request.head);
+        let mut lines = head.split("\r\n").take_while(|it| !it.is_empty());
+        let line = lines.next().unwrap_or_default().to_owned();
+        let headers = lines
+            .filter_map(|it| it.split_once(':'))
+            .map(|(name, value)| {
+                let value = value.trim_matches([' ', '\t']);
+                (name.to_ascii_lowercase(), value.as_bytes().to_vec())
+            });
+        let body = request.whole.then(|| request.body.clone());
+        Read {
+            line,
+            headers: headers.collect(),
+            body,
+        }
+    });
+    (requests.collect(), all.refusal, all.upgrade)
+}
+
+/// hyper keeps values of one name together; the order between names says nothing.
+fn sorted(mut requests: Vec<Read>) -> Vec<Read> {
+    for request in &mut requests {
+        request.headers.sort();
+    }
+    requests
+}
+
+async fn through(bytes: &[u8], pieces: usize, guarded: bool) -> (Vec<Read>, Option<Refusal>) {
+    let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
+    let feed = async {
+        for piece in bytes.chunks(pieces.max(1)) {
+            drop(ours.write_all(piece).await);
+            tokio::task::yield_now().await;
+        }
+        drop(ours.shutdown().await);
+        // What hyper answers is not looked at, but has to go somewhere.
+        drop(tokio::io::copy(&mut ours, &mut tokio::io::sink()).await);
+    };
+    let served = async {
+        if guarded {
+            let verdicts = Arc::new(Verdicts::default());
+            let guard = Guarded::new(theirs, Arc::clone(&verdicts), Limits::default());
+            serve(guard, Some(verdicts)).await
+        } else {
+            serve(theirs, None).await
+        }
+    };
+    tokio::select! {
+        served = served => served,
+        ((), never) = async { (feed.await, std::future::pending::<()>().await) } => {
+            drop(never);
+            unreachable!()
+        }
+    }
+}
+
+fn header() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => "[A-Za-z-]{1,8}: ?[ -~]{0,12}".prop_map(|it| it + "\r\n"),
+        1 => Just("Transfer-Encoding: chunked\r\n".to_owned()),
+        1 => Just("transfer-encoding: identity\r\n".to_owned()),
+        1 => (0_u8..12).prop_map(|it| format!("Content-Length: {it}\r\n")),
+        1 => Just("Content-Length: +3\r\n".to_owned()),
+        1 => Just("Expect: 100-continue\r\n".to_owned()),
+        1 => Just("Connection: close\r\n".to_owned()),
+        1 => Just(" folded\r\n".to_owned()),
+        1 => Just("a: b\n".to_owned()),
+        1 => Just("a : b\r\n".to_owned()),
+        1 => Just("é: b\r\n".to_owned()),
+        1 => Just("a: é\r\n".to_owned()),
+    ]
+}
+
+fn body() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => Just(String::new()),
+        3 => "[a-z]{0,12}",
+        3 => "[a-z]{1,9}".prop_map(|it| format!("{:x}\r\n{it}\r\n0\r\n\r\n", it.len())),
+        1 => "[a-z]{1,9}".prop_map(|it| format!("0{:X}\r\n{it}\r\n0\r\nT: x\r\n\r\n", it.len())),
+        1 => "[a-z]{1,9}".prop_map(|it| format!("{:x};e=1\r\n{it}\r\n0\r\n\r\n", it.len())),
+        1 => "[a-z]{1,9}".prop_map(|it| format!("{:x}\n{it}\r\n0\r\n\r\n", it.len())),
+    ]
+}
+
+/// A request that is mostly well-formed.
+fn request() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        8 => "(GET|POST|DELETE) /[a-z0-9/?=%.]{0,12} HTTP/1.1",
+        1 => "(GET|PRI|get|CONNECT) (/|\\*|x:1|//x) HTTP/(1.0|1.1|2.0)",
+    ];
+    let framing = prop_oneof![
+        2 => Just(String::new()),
+        2 => Just("Transfer-Encoding: chunked\r\n".to_owned()),
+        2 => (0_u8..12).prop_map(|it| format!("Content-Length: {it}\r\n")),
+    ];
+    (
+        line,
+        framing,
+        proptest::collection::vec(header(), 0..3),
+        body(),
+    )
+        .prop_map(|(line, framing, headers, body)| {
+            format!(
+                "{line}\r\nHost: x\r\n{framing}{}\r\n{body}",
+                headers.concat()
+            )
+            .into_bytes()
+        })
+}
+
+/// A connection: a few requests, some bytes changed.
+fn connection() -> impl Strategy<Value = Vec<u8>> {
+    let changes =
+        proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 0..3);
+    (proptest::collection::vec(request(), 1..4), changes).prop_map(|(requests, changes)| {
+        let mut bytes = requests.concat();
+        for (at, byte, what) in changes {
+            let at = at.index(bytes.len().max(1));
+            match what {
+                0 if at < bytes.len() => bytes[at] = byte,
+                1 if at < bytes.len() => drop(bytes.remove(at)),
+                _ => bytes.insert(at.min(bytes.len()), byte),
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hyper_reads_what_the_guard_accepts(bytes in connection(), pieces in 1_usize..80) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let (guarded, bare) = runtime.unwrap().block_on(async {
+            (through(&bytes, pieces, true).await, through(&bytes, usize::MAX, false).await)
+        });
+        let (expected, refusal, upgrade) = expected(&bytes);
+        // A connection may end before its last request is read: after `Connection: close`.
+        let closes = |it: &Read| {
+            it.headers.iter().any(|(name, value)| {
+                name == "connection" && value.to_ascii_lowercase().windows(5).any(|it| it == b"close")
+            })
+        };
+        let served = expected.iter().position(closes).map_or(expected.len(), |at| at + 1);
+        let ended = served < expected.len();
+        // A body that does not end, or is broken, ends the connection as well.
+        let broken = expected.iter().position(|it| it.body.is_none());
+        let served = broken.map_or(served, |at| served.min(at + 1));
+        let expected = sorted(expected.into_iter().take(served).collect());
+        prop_assert_eq!(&sorted(guarded.0), &expected);
+        if refusal.is_some() && !ended && broken.is_none() && !expected.iter().any(closes) {
+            prop_assert_eq!(guarded.1, refusal);
+        }
+        if refusal.is_none() && !upgrade {
+            prop_assert_eq!(&sorted(bare.0), &expected);
+        }
+    }
+}
