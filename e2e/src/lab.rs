@@ -10,6 +10,7 @@
 
 mod canary;
 mod cgroup;
+pub mod firewall;
 mod network;
 mod place;
 
@@ -200,9 +201,8 @@ impl Lab {
             String::from_utf8_lossy(&output.stderr),
         );
         let words: Vec<_> = text.split_whitespace().collect();
-        let [took, result, pid] = words[..] else {
-            panic!("{name}: {} {text}{error}", output.status);
-        };
+        assert!(words.len() == 3, "{name}: {} {text}{error}", output.status);
+        let (took, result, pid) = (words[0], words[1], words[2]);
         Outcome {
             took: Duration::from_secs_f64(took.parse::<f64>().expect("milliseconds") / 1000.0),
             result: result.to_owned(),

@@ -2,18 +2,16 @@
 //! The life of the eBPF layer: it outlives whoever attached it, goes only when its pins go, and is whole or not there.
 #![cfg(test)]
 
-mod kernel;
-
 use std::{
     fs,
     io::Read,
     process::{Command, Stdio},
 };
 
+use e2e::lab::firewall::{self, Firewall};
 use e2e::lab::{CANARY_V4, Lab, Outcome, PORT, Where, Who};
 use firewall_common::{Endpoints, Reason};
 use firewall_user::ebpf::{self, EbpfError};
-use kernel::Firewall;
 
 /// Whether the workload reaches the outside; what it was told if not.
 fn reaches(lab: &Lab, probe: &str) -> Result<(), Outcome> {
@@ -29,7 +27,7 @@ fn reaches(lab: &Lab, probe: &str) -> Result<(), Outcome> {
 #[test]
 fn sigkill_to_the_loader_lets_nothing_loose() {
     let lab = Lab::new();
-    let pins = kernel::pins();
+    let pins = firewall::pins();
     ebpf::ensure_bpffs(ebpf::BPFFS.as_ref()).unwrap();
     let mut loader = Command::new(env!("CARGO_BIN_EXE_lab-helper"))
         .arg("attach")
@@ -63,7 +61,7 @@ fn sigkill_to_the_loader_lets_nothing_loose() {
 #[test]
 fn what_cannot_be_pinned_is_not_attached() {
     let lab = Lab::new();
-    let pins = kernel::pins();
+    let pins = firewall::pins();
     ebpf::ensure_bpffs(ebpf::BPFFS.as_ref()).unwrap();
     fs::create_dir(&pins).unwrap();
     let error = ebpf::load(&Lab::endpoints())
@@ -113,7 +111,7 @@ fn an_allow_in_a_cgroup_below_does_not_beat_a_deny_above() {
         explicit: PORT,
         ..Lab::endpoints()
     };
-    let pins = kernel::pins();
+    let pins = firewall::pins();
     let allow = ebpf::load(&permissive).unwrap();
     let allow = allow
         .attach(fs::File::open(&below).unwrap(), &pins)

@@ -2,19 +2,17 @@
 //! Sockets that are older than the firewall, or that a hook has missed: the packet hooks have the last word.
 #![cfg(test)]
 
-mod kernel;
-
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Child, Stdio},
 };
 
+use e2e::lab::firewall::Firewall;
 use e2e::lab::{Lab, Where, Who};
 use firewall_common::{
     Hook,
     Reason::{PacketDestination, ProtocolNotAllowed, RoutingHeader},
 };
-use kernel::Firewall;
 
 const SCRIPT: &str = include_str!("../src/lab/older.py");
 

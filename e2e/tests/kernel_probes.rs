@@ -3,15 +3,13 @@
 //! a network namespace with a way out.
 #![cfg(test)]
 
-mod kernel;
-
 use std::time::Duration;
 
+use e2e::lab::firewall::{self, Firewall};
 use e2e::lab::{Lab, Where, Who};
 use firewall_common::Reason::{
     self, DnsNotAllowed, SocketNotAllowed, SocketOption, TcpNotAllowed, UdpNotAllowed,
 };
-use kernel::Firewall;
 
 /// A refusal has to reach the workload within this time.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -126,7 +124,7 @@ fn every_probe_gets_out_without_the_firewall_and_none_with_it() {
                 && event.owner.tgid == outcome.pid
                 && event.owner.uid == if *who == Who::Root { 0 } else { 54321 }
                 && event.owner.command() == b"python3"
-                && event.owner.cgroup == kernel::id(lab.cgroup_path())
+                && event.owner.cgroup == firewall::cgroup_id(lab.cgroup_path())
         };
         if !events.iter().any(told) {
             wrong.push(format!(

@@ -3,8 +3,6 @@
 //! whose they are, and the workload notices nothing.
 #![cfg(test)]
 
-mod kernel;
-
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -13,9 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use e2e::lab::firewall::{self, Firewall};
 use e2e::lab::{CANARY_V4, CANARY_V6, HOST_V4, HOST_V6, Lab, PROXY_V4, PROXY_V6, Where, Who};
 use firewall_common::{Destination, Endpoints, FlowKey, Reason, Transport};
-use kernel::Firewall;
 
 const TRANSPARENT: u16 = 15001;
 /// Not 53, so that only a rewrite can lead there.
@@ -160,7 +158,7 @@ fn tcp_arrives_at_the_transparent_listener_with_its_original_destination() {
         let original = SocketAddr::new(to.parse::<IpAddr>().unwrap(), port);
         assert_eq!(flow.original, Destination::from(original), "{to} {port}");
         assert_eq!((flow.owner.tgid, flow.owner.uid), (pid, 54321));
-        assert_eq!(flow.owner.cgroup, kernel::id(lab.cgroup_path()));
+        assert_eq!(flow.owner.cgroup, firewall::cgroup_id(lab.cgroup_path()));
         assert_eq!(flow.owner.command(), b"python3");
         assert_eq!(said, format!("{to} {port}"), "what the workload sees");
     }

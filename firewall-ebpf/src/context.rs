@@ -15,15 +15,16 @@ macro_rules! read {
     };
 }
 
-/// Writes one field of a context as it is declared.
+/// Writes one field of a context, or of another struct in the kernel's memory, as it is declared.
 macro_rules! write {
     ($value:expr, $pointer:expr, $($field:tt)+) => {
-        // SAFETY: as for `read!`; the verifier checks that the field may be written here.
+        // SAFETY: as for `read!`, or memory that the kernel has handed out; the verifier checks that
+        // the field may be written here.
         unsafe { core::ptr::write_volatile(&raw mut (*$pointer).$($field)+, $value) }
     };
 }
 
-pub(crate) use read;
+pub(crate) use {read, write};
 
 /// The socket.
 #[inline(always)]

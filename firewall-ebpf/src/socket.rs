@@ -10,7 +10,10 @@ use aya_ebpf::{
 };
 use firewall_common::{COMM_LEN, Destination, Owner};
 
-use crate::maps::{SOCKETS, Socket};
+use crate::{
+    context::write,
+    maps::{SOCKETS, Socket},
+};
 
 /// The record of a socket, made if there is none. `None` when the kernel has no memory for it, or the
 /// socket's own allowance (`net.core.optmem_max`) is used up.
@@ -41,14 +44,12 @@ pub(crate) unsafe fn existing_record<'a>(sk: *mut bpf_sock) -> Option<&'a mut So
 #[inline(always)]
 unsafe fn get<'a>(sk: *mut bpf_sock, flags: u64) -> Option<&'a mut Socket> {
     let map = (&raw const SOCKETS).cast_mut().cast();
-    // SAFETY: the kernel returns null or a pointer to a `Socket` that lives until the program ends.
-    // Another CPU may write to it meanwhile: the fields are plain numbers, and a workload that races
-    // its own sockets gets its own mixed-up record.
-    unsafe {
-        bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags)
-            .cast::<Socket>()
-            .as_mut()
-    }
+    // SAFETY: the caller's promise; the verifier checks the types of both pointers.
+    let record = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags) };
+    // SAFETY: null, or a pointer to a `Socket` that lives until the program ends. Another CPU may
+    // write to it meanwhile: the fields are plain numbers, and a workload that races its own sockets
+    // gets its own mixed-up record.
+    unsafe { record.cast::<Socket>().as_mut() }
 }
 
 /// Writes down the current process.
@@ -64,19 +65,15 @@ pub(crate) unsafe fn write_current(owner: *mut Owner) {
     let uid = low(bpf_get_current_uid_gid());
     // SAFETY: takes nothing and cannot fail.
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    // SAFETY: the caller's promise, for this and the next four.
-    unsafe { (&raw mut (*owner).cgroup).write(cgroup) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*owner).pid).write(low(ids)) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*owner).tgid).write(low(ids >> 32)) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*owner).uid).write(uid) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*owner).reserved).write(0) };
+    write!(cgroup, owner, cgroup);
+    write!(low(ids), owner, pid);
+    write!(low(ids >> 32), owner, tgid);
+    write!(uid, owner, uid);
+    write!(0, owner, reserved);
+    // SAFETY: the caller's promise.
+    let comm = unsafe { &raw mut (*owner).comm };
     // SAFETY: as above. The helper fails for a buffer of no size only, and fills all of this one.
-    let _always_zero =
-        unsafe { bpf_get_current_comm((&raw mut (*owner).comm).cast(), COMM_LEN_U32) };
+    let _always_zero = unsafe { bpf_get_current_comm(comm.cast(), COMM_LEN_U32) };
 }
 
 /// Writes down another owner; nobody, if there is none.
@@ -96,10 +93,10 @@ pub(crate) unsafe fn write_copy(owner: *mut Owner, from: Option<&Owner>) {
         } else {
             // SAFETY: an owner is five aligned words. Volatile, lest the compiler makes a call of
             // `memcpy` of it, which is a loop over bytes here.
-            unsafe { from.add(word).read_volatile() }
+            unsafe { from.wrapping_add(word).read_volatile() }
         };
         // SAFETY: as above.
-        unsafe { owner.add(word).write_volatile(value) };
+        unsafe { owner.wrapping_add(word).write_volatile(value) };
     }
 }
 
@@ -117,7 +114,7 @@ pub(crate) unsafe fn write_destination(to: *mut Destination, destination: Destin
     let port = u32::from_ne_bytes([p, q, 0, 0]);
     for (at, word) in [a, b, c, d, port].into_iter().enumerate() {
         // SAFETY: a destination is five aligned words.
-        unsafe { words.add(at).write_volatile(word) };
+        unsafe { words.wrapping_add(at).write_volatile(word) };
     }
 }
 

@@ -75,8 +75,9 @@ fn route(
             destination: asked,
         },
     ) {
-        Verdict::Proceed if listeners.is_proxy(asked.address) => Ok((ASKED, None)),
-        Verdict::Proceed => Ok((NOT_PROXY, None)),
+        // What proceeds is loopback or the proxy's.
+        Verdict::Proceed if asked.address.is_loopback() => Ok((NOT_PROXY, None)),
+        Verdict::Proceed => Ok((ASKED, None)),
         Verdict::Redirect(door) => Ok((REDIRECTED, Some(door))),
         Verdict::Deny(reason) => Err(reason),
     }

@@ -3,7 +3,7 @@
 //! whatever the hooks before this one saw.
 
 use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, programs::SkBuffContext};
-use firewall_common::{FlowKey, Headers, Hook, Reason, Transport, decide_egress};
+use firewall_common::{FlowInfo, FlowKey, Headers, Hook, Reason, Transport, decide_egress};
 
 use crate::{
     context::read,
@@ -55,7 +55,7 @@ fn judge(ctx: &SkBuffContext, headers: &Headers) -> Result<(), Denied> {
 
 /// The record of the packet's socket.
 #[inline(always)]
-fn record<'a>(ctx: &'a SkBuffContext) -> Option<&'a mut Socket> {
+fn record(ctx: &SkBuffContext) -> Option<&Socket> {
     let sk: *mut bpf_sock = read!(ctx.skb.skb, __bindgen_anon_2.sk);
     if sk.is_null() {
         return None;
@@ -66,19 +66,15 @@ fn record<'a>(ctx: &'a SkBuffContext) -> Option<&'a mut Socket> {
         return None;
     }
     // SAFETY: the full socket of this context, which is not null.
-    unsafe { socket::existing_record(sk) }
+    unsafe { socket::existing_record(sk) }.map(|record| &*record)
 }
 
 /// Notes where a datagram to the DNS listener was going.
 #[inline(always)]
 fn remember(ctx: &SkBuffContext, headers: &Headers) -> Option<()> {
-    let record = record(ctx)?;
+    let info: &FlowInfo = &record(ctx)?.info;
     FLOWS
-        .insert(
-            FlowKey::new(Transport::Udp, headers.source),
-            &record.info,
-            0,
-        )
+        .insert(FlowKey::new(Transport::Udp, headers.source), info, 0)
         .ok()
 }
 

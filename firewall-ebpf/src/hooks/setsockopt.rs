@@ -5,7 +5,7 @@ use aya_ebpf::programs::SockoptContext;
 use firewall_common::{Destination, Hook, Reason, decide_sockopt, is_v6only};
 
 use crate::{
-    context::read,
+    context::{read, write},
     report::{Denial, Denied, Who, deny},
     socket,
 };
@@ -19,7 +19,8 @@ pub(crate) fn run(ctx: &SockoptContext) -> Result<(), Denied> {
             if is_v6only(level, name) {
                 note_v6only(ctx)
             } else {
-                Ok(keep_value(ctx))
+                keep_value(ctx);
+                Ok(())
             }
         })
         .map_err(|reason| {
@@ -42,8 +43,7 @@ pub(crate) fn run(ctx: &SockoptContext) -> Result<(), Denied> {
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/cgroup.c#L1893-L1914>
 #[inline(always)]
 fn keep_value(ctx: &SockoptContext) {
-    // SAFETY: the kernel's context; the verifier checks that the field may be written.
-    unsafe { core::ptr::write_volatile(&raw mut (*ctx.sockopt).optlen, 0) };
+    write!(0, ctx.sockopt, optlen);
 }
 
 /// Notes what the option will be, for the connect hook. The value is the kernel's copy, which is what

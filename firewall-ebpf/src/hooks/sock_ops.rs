@@ -5,7 +5,7 @@
 //! This hook cannot refuse. If there is no room in FLOWS, the proxy finds no entry and refuses.
 
 use aya_ebpf::{bindings::BPF_SOCK_OPS_TCP_CONNECT_CB, programs::SockOpsContext};
-use firewall_common::{Address, Destination, FlowKey, Transport};
+use firewall_common::{Address, Destination, FlowInfo, FlowKey, Transport};
 
 use crate::{
     context::read,
@@ -52,5 +52,6 @@ fn record(ctx: &SockOpsContext) -> Option<()> {
     // In host order, unlike every other port of the kernel's contexts.
     let port = u16::try_from(read!(ctx.ops, local_port)).ok()?;
     let key = FlowKey::new(Transport::Tcp, Destination::new(address, port));
-    FLOWS.insert(key, &record.info, 0).ok()
+    let info: &FlowInfo = &record.info;
+    FLOWS.insert(key, info, 0).ok()
 }
