@@ -7,7 +7,7 @@ use std::{
     io::{Read as _, Seek as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::{fs::PermissionsExt as _, net::UnixStream, process::CommandExt as _},
     },
     path::{Path, PathBuf},
@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::maps::{HashMap, Map, MapData};
+use firewall_common::{Address, Destination, FlowInfo, FlowKey, Transport};
 use keyward_proxy::{
     control::{self, ControlError, Role},
     credential::{Credential, Credentials},
@@ -26,6 +28,9 @@ use crate::support::{OPENAI_KEY, PATIENCE, Speaks, Upstream, ask};
 
 /// An unprivileged user, if the tests run as root.
 const NOBODY: u32 = 65_534;
+
+/// `BPF_MAP_TYPE_HASH`.
+const HASH: u32 = 1;
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0)
@@ -85,6 +90,11 @@ fn settings(upstream: &Upstream) -> RawSettings {
 
 impl Supervised {
     fn start(settings: &RawSettings) -> Result<Self, ControlError> {
+        Self::with(settings, &[])
+    }
+
+    /// Passes further descriptors along.
+    fn with(settings: &RawSettings, more: &[(Role, BorrowedFd<'_>)]) -> Result<Self, ControlError> {
         let (directory, path) = binary();
         let (control, theirs) = UnixStream::pair().unwrap();
         let requests = tempfile::tempfile().unwrap();
@@ -113,18 +123,15 @@ impl Supervised {
         let role = Role::Gateway {
             provider: "openai".to_owned(),
         };
-        control::start(
-            &it.control,
-            settings,
-            &[
-                (role, gateway.as_fd()),
-                (Role::DnsUdp, dns.as_fd()),
-                (Role::DnsTcp, dns_tcp.as_fd()),
-                (Role::RequestLog, it.requests.as_fd()),
-                (Role::DiagnosticLog, it.diagnostics.as_fd()),
-            ],
-            &credentials(),
-        )?;
+        let mut descriptors = vec![
+            (role, gateway.as_fd()),
+            (Role::DnsUdp, dns.as_fd()),
+            (Role::DnsTcp, dns_tcp.as_fd()),
+            (Role::RequestLog, it.requests.as_fd()),
+            (Role::DiagnosticLog, it.diagnostics.as_fd()),
+        ];
+        descriptors.extend_from_slice(more);
+        control::start(&it.control, settings, &descriptors, &credentials())?;
         it.started_in = before.elapsed();
         Ok(it)
     }
@@ -320,6 +327,66 @@ async fn dns_is_refused_over_udp_and_tcp_and_logged() {
             (Some("denied"), Some("dns_refused"))
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_are_named_from_the_map_without_a_capability() {
+    if !is_root() {
+        eprintln!("skipped: only root can make a map");
+        return;
+    }
+    let shape = aya_obj::Map::new_from_params(HASH, 20, 64, 16, 0);
+    let map = MapData::create(shape, "flows", None).unwrap();
+    let flow_map = map.fd().as_fd().try_clone_to_owned().unwrap();
+    let mut flows: HashMap<MapData, [u8; FlowKey::SIZE], [u8; FlowInfo::SIZE]> =
+        HashMap::try_from(Map::HashMap(map)).unwrap();
+    let upstream = Upstream::hello(Speaks::Http1).await;
+    let mut proxy =
+        Supervised::with(&settings(&upstream), &[(Role::FlowMap, flow_map.as_fd())]).unwrap();
+
+    // What the eBPF programs write before the connection is there.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let address = Address::from_bytes(Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets());
+    let key = FlowKey::new(Transport::Tcp, Destination::new(address, port));
+    let mut info = [0; FlowInfo::SIZE];
+    info[..8].copy_from_slice(&77_u64.to_ne_bytes());
+    info[8..12].copy_from_slice(&4242_u32.to_ne_bytes());
+    info[12..16].copy_from_slice(&4241_u32.to_ne_bytes());
+    info[24..29].copy_from_slice(b"codex");
+    flows.insert(key.to_bytes(), info, 0).unwrap();
+    let stream = socket.connect(proxy.openai).await.unwrap();
+    let mut raw = crate::support::Raw {
+        stream,
+        buffer: Vec::new(),
+    };
+    raw.send("GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(raw.reply().await.unwrap().status, 200);
+    // And one that nobody wrote down.
+    assert_eq!(
+        ask(proxy.openai, "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .status,
+        200
+    );
+
+    drop(std::mem::replace(
+        &mut proxy.control,
+        UnixStream::pair().unwrap().0,
+    ));
+    proxy.wait();
+    let log = text(&mut proxy.requests);
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    assert_eq!(lines[0]["pid"], 4241);
+    assert_eq!(
+        (lines[0]["comm"].as_str(), lines[0]["cgroup"].as_u64()),
+        (Some("codex"), Some(77))
+    );
+    assert!(lines[1].get("pid").is_none(), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
