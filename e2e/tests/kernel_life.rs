@@ -5,6 +5,7 @@
 use std::{
     fs,
     io::Read,
+    os::fd::AsFd,
     process::{Command, Stdio},
 };
 
@@ -12,6 +13,7 @@ use e2e::lab::firewall::{self, Firewall};
 use e2e::lab::{CANARY_V4, Lab, Outcome, PORT, Where, Who};
 use firewall_common::{Endpoints, Reason};
 use firewall_user::ebpf::{self, EbpfError};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Whether the workload reaches the outside; what it was told if not.
 fn reaches(lab: &Lab, probe: &str) -> Result<(), Outcome> {
@@ -138,6 +140,27 @@ fn an_allow_in_a_cgroup_below_does_not_beat_a_deny_above() {
     assert_eq!(lab.arrived(), []);
     drop(firewall);
     allow.detach().unwrap();
+}
+
+#[test]
+fn a_denial_wakes_whoever_waits_for_it() {
+    let lab = Lab::new();
+    let mut firewall = Firewall::on(&lab, &Lab::endpoints());
+    let ready = |firewall: &mut Firewall| {
+        let events = firewall
+            .attached
+            .events()
+            .as_fd()
+            .try_clone_to_owned()
+            .unwrap();
+        let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    };
+    assert!(!ready(&mut firewall));
+    assert_eq!(reaches(&lab, "udp").unwrap_err().result, "EPERM");
+    assert!(ready(&mut firewall));
+    assert_eq!(firewall.events().len(), 1);
+    assert!(!ready(&mut firewall));
 }
 
 #[test]

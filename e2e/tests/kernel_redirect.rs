@@ -241,7 +241,8 @@ fn the_proxys_other_ports_are_closed() {
     }
 }
 
-/// Servers and clients of the workload's own, on every spelling of loopback.
+/// Servers and clients of the workload's own, on every spelling of loopback; and socket options that everybody sets,
+/// with values longer than the kernel shows its programs.
 const LOOPBACK: &str = r#"
 import socket
 for bind, connect in [("127.0.0.1",) * 2, ("::1",) * 2, ("0.0.0.0", "0.0.0.0"), ("::", "::"), ("0.0.0.0", "127.8.8.8"),
@@ -268,11 +269,17 @@ for address in "127.0.0.1", "::1":
     server.sendto(b"y", peer)
     client.settimeout(2)
     assert client.recvfrom(9)[1][:2] == server.getsockname()[:2]
+options = [(1, 9), (6, 1), (41, 26)]  # SO_KEEPALIVE, TCP_NODELAY, IPV6_V6ONLY
+for level, name in options:
+    for size in 4, 8192:
+        s = socket.socket(socket.AF_INET6)
+        s.setsockopt(level, name, (1).to_bytes(4, "little") + bytes(size - 4))
+        assert s.getsockopt(level, name) == 1, (level, name, size)
 print("fine")
 "#;
 
 #[test]
-fn the_workloads_own_loopback_is_left_alone() {
+fn the_workloads_own_loopback_and_options_are_left_alone() {
     let lab = Lab::new();
     let mut firewall = Firewall::on(&lab, &endpoints());
     assert_eq!(finish(python(&lab, LOOPBACK, &[])).0, "fine");

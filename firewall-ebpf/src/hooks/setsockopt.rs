@@ -63,5 +63,7 @@ fn note_v6only(ctx: &SockoptContext) -> Result<(), Reason> {
     // SAFETY: the socket of this context.
     let record = unsafe { socket::record(sk) };
     record.ok_or(Reason::InternalError)?.v6only = value;
+    // These four bytes and no more, however long the workload says that they are.
+    write!(4, ctx.sockopt, optlen);
     Ok(())
 }
