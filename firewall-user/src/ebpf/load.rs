@@ -2,6 +2,7 @@
 //! Loading: the maps are made and the verifier reads the programs. Nothing is enforced yet.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     error::Error,
     io,
@@ -160,13 +161,15 @@ fn load_programs(object: &Object) -> Result<Vec<OwnedFd>, EbpfError> {
             license,
         });
     }
+    // The longest first, so that no thread is left alone with a long one at the end.
+    let mut order: Vec<_> = (0..specs.len()).collect();
+    order.sort_by_key(|at| Reverse(specs[*at].instructions.len()));
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            match specs.get(at) {
-                Some(spec) => done.push((at, load_program(spec))),
+            match order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                Some(&at) => done.push((at, load_program(&specs[at]))),
                 None => return done,
             }
         }
