@@ -9,8 +9,9 @@
 mod caller;
 mod programs;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -18,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use self::caller::{Case, Measured};
-use self::programs::{Ran, Statistics};
+use self::programs::{Counts, Ran, Statistics};
 use crate::cores::{self, Cores};
 use crate::keyward;
 use crate::report::{Machine, write};
@@ -59,16 +60,25 @@ struct Results {
     machine: Machine,
     calls: u32,
     cases: Vec<Timed>,
-    programs: Vec<Ran>,
-    /// Run time of all programs together, for one connection of the workload; nanoseconds.
-    programs_ns_per_connection: f64,
 }
 
-/// The times of one case.
+/// One case: how long the calls took, and, inside, how long the programs ran.
 #[derive(Debug, Serialize)]
 struct Timed {
     case: Case,
     microseconds: Summary,
+    programs: Vec<Program>,
+    /// All programs together, for one call, in nanoseconds; the median over batches of calls.
+    programs_ns_per_call: Option<f64>,
+}
+
+/// One program in one case.
+#[derive(Debug, Serialize)]
+struct Program {
+    name: String,
+    runs_per_call: f64,
+    /// The median over batches of calls, in nanoseconds.
+    ns_per_run: f64,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -91,37 +101,25 @@ fn measure(args: &Args, keyward: &Path) -> Result<()> {
     let inside = [keyward::run(keyward, logs.path())?, call("inside").to_vec()].concat();
 
     // One core for everybody: no call then depends on how fast another core wakes up.
-    let (cases, connections, programs) = cores::on(cores.server, || {
-        let mut cases = Caller::start(&outside)?.finish()?;
-        cases.extend(Caller::start(&inside)?.finish()?);
+    let cases = cores::on(cores.server, || {
+        let mut cases = Caller::start(&outside)?.cases(|_| Ok(()))?;
+        cases.extend(Caller::start(&inside)?.cases(|_| Ok(()))?);
         let statistics = Statistics::enable()?;
-        let mut caller = Caller::start(&inside)?;
-        let counted = caller.measured()?;
-        // While the workload is still there, so are its programs.
-        let programs = statistics.read()?;
-        caller.end()?;
-        Ok((
-            cases,
-            counted
-                .iter()
-                .map(|it| it.microseconds.len())
-                .sum::<usize>(),
-            programs,
-        ))
+        let mut counted: Vec<(Case, Ran)> = Vec::new();
+        let mut last = Counts::default();
+        Caller::start(&inside)?.cases(|case| {
+            let now = statistics.read()?;
+            counted.push((case, now.since(&last)));
+            last = now;
+            Ok(())
+        })?;
+        let timed = |measured: Measured| timed(measured, &counted);
+        Ok(cases.into_iter().map(timed).collect())
     })?;
-
-    let connections = u32::try_from(connections).context("too many connections to count")?;
-    let total: f64 = programs.iter().map(|ran| ran.total_ns).sum();
-    let timed = |Measured { case, microseconds }| Timed {
-        case,
-        microseconds: Summary::new(microseconds),
-    };
     let results = Results {
         machine: Machine::read()?,
         calls: args.calls,
-        cases: cases.into_iter().map(timed).collect(),
-        programs,
-        programs_ns_per_connection: total / f64::from(connections),
+        cases,
     };
     write(
         &results,
@@ -131,7 +129,43 @@ fn measure(args: &Args, keyward: &Path) -> Result<()> {
     )
 }
 
-/// The program that calls `connect()`, running. Dropping it closes its stdin, at which it ends.
+/// Puts a case's calls and its programs together.
+fn timed(measured: Measured, counted: &[(Case, Ran)]) -> Timed {
+    let Measured {
+        case, microseconds, ..
+    } = measured;
+    let batches: Vec<&Ran> = counted
+        .iter()
+        .filter(|(other, _)| *other == case)
+        .map(|(_, ran)| ran)
+        .collect();
+    let names: BTreeSet<&String> = batches.iter().flat_map(|ran| ran.0.keys()).collect();
+    let calls = f64::from(caller::BATCH);
+    let program = |name: &String| {
+        let ran: Vec<_> = batches.iter().filter_map(|ran| ran.0.get(name)).collect();
+        Program {
+            name: name.clone(),
+            runs_per_call: median(ran.iter().map(|it| it.runs / calls)),
+            ns_per_run: median(ran.iter().map(|it| it.nanoseconds / it.runs)),
+        }
+    };
+    let programs: Vec<_> = names.into_iter().map(program).collect();
+    let total = |ran: &&Ran| ran.0.values().map(|it| it.nanoseconds).sum::<f64>() / calls;
+    let programs_ns_per_call = (!programs.is_empty()).then(|| median(batches.iter().map(total)));
+    let microseconds = Summary::new(microseconds);
+    Timed {
+        case,
+        microseconds,
+        programs,
+        programs_ns_per_call,
+    }
+}
+
+fn median(samples: impl Iterator<Item = f64>) -> f64 {
+    Summary::new(samples.collect()).median
+}
+
+/// The program that calls `connect()`, running. When its stdin closes, it ends.
 struct Caller {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -155,28 +189,39 @@ impl Caller {
         })
     }
 
-    /// What it measured. It stays until [`Self::end`].
-    fn measured(&mut self) -> Result<Vec<Measured>> {
+    /// Lets it make all its calls, and looks at something after each batch, while it waits.
+    fn cases(mut self, mut after: impl FnMut(Case) -> Result<()>) -> Result<Vec<Measured>> {
+        let mut cases: Vec<Measured> = Vec::new();
+        let mut stdin = self.child.stdin.take().context("no stdin")?;
         let mut line = String::new();
-        self.stdout
+        while self
+            .stdout
             .read_line(&mut line)
-            .context("reading what was measured")?;
-        serde_json::from_str(&line).with_context(|| format!("not a measurement: `{line}`"))
-    }
-
-    fn end(mut self) -> Result<()> {
-        drop(self.child.stdin.take());
+            .context("reading what was measured")?
+            > 0
+        {
+            let batch: Measured = serde_json::from_str(&line)
+                .with_context(|| format!("not a measurement: `{}`", line.trim()))?;
+            if batch.warm {
+                after(batch.case)?;
+                match cases.last_mut() {
+                    Some(last) if last.case == batch.case => {
+                        last.microseconds.extend(batch.microseconds);
+                    }
+                    _ => cases.push(batch),
+                }
+            }
+            stdin
+                .write_all(b"\n")
+                .context("telling the caller to go on")?;
+            line.clear();
+        }
+        drop(stdin);
         let status = self.child.wait().context("waiting")?;
         if !status.success() {
             bail!("the program that calls connect() ended with {status}");
         }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Vec<Measured>> {
-        let measured = self.measured()?;
-        self.end()?;
-        Ok(measured)
+        Ok(cases)
     }
 }
 
@@ -187,7 +232,10 @@ fn markdown(results: &Results) -> String {
     let outside = results.cases.iter().find(|it| it.case == Case::Outside);
     line("| connect() | median, µs | min, µs | p99, µs | − outside, µs |".to_owned());
     line("|---|---:|---:|---:|---:|".to_owned());
-    for Timed { case, microseconds } in &results.cases {
+    for Timed {
+        case, microseconds, ..
+    } in &results.cases
+    {
         let Summary {
             median, min, p99, ..
         } = microseconds;
@@ -198,23 +246,43 @@ fn markdown(results: &Results) -> String {
         ));
     }
     line(String::new());
-    line("| program | runs | run time, ns |".to_owned());
-    line("|---|---:|---:|".to_owned());
-    for Ran {
-        name,
-        runs,
-        ns_per_run,
-        ..
-    } in &results.programs
-    {
-        line(format!("| {name} | {runs} | {ns_per_run:.0} |"));
-    }
-    let all = results.programs_ns_per_connection;
-    line(format!("| all, per connection | | {all:.0} |"));
+    programs_table(&results.cases, &mut line);
     line(String::new());
     line(format!(
         "{} calls in each case, everything on one core. {}.",
         results.calls, results.machine
     ));
     text
+}
+
+/// A row a program, a column a case: runs a call, and the time of one.
+fn programs_table(cases: &[Timed], line: &mut impl FnMut(String) -> Option<()>) {
+    let inside: Vec<_> = cases.iter().filter(|it| !it.programs.is_empty()).collect();
+    let names: BTreeSet<_> = inside
+        .iter()
+        .flat_map(|it| &it.programs)
+        .map(|program| &program.name)
+        .collect();
+    let row = |name: &str, cell: &dyn Fn(&Timed) -> Option<String>| {
+        let cells = inside
+            .iter()
+            .map(|case| format!(" {} |", cell(case).unwrap_or_default()));
+        format!("| {name} |{}", cells.collect::<String>())
+    };
+    line(row("eBPF program: runs a call × ns", &|it| {
+        Some(it.case.description().to_owned())
+    }));
+    line(format!("|---|{}", "---:|".repeat(inside.len())));
+    for name in names {
+        line(row(name, &|it| {
+            let program = it.programs.iter().find(|program| program.name == *name)?;
+            Some(format!(
+                "{:.1} × {:.0}",
+                program.runs_per_call, program.ns_per_run
+            ))
+        }));
+    }
+    line(row("all, ns a call", &|it| {
+        it.programs_ns_per_call.map(|all| format!("{all:.0}"))
+    }));
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The program that calls `connect()`, the same inside and outside: one line of JSON on stdout, then
-//! it waits for the end of stdin.
+//! The program that calls `connect()`, the same inside and outside: after each batch of calls it
+//! prints one line of JSON on stdout, and waits for a line on stdin.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::time::Instant;
 
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::Where;
 use crate::namespace;
 
-/// Calls before those that count.
-const WARM_UP: u32 = 100;
+/// Calls in a batch. The first batch of a case warms up and does not count.
+pub(super) const BATCH: u32 = 100;
 
 /// Where no packet may go: documentation addresses (RFC 5737).
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -43,56 +43,40 @@ impl Case {
     }
 }
 
-/// One case's times.
+/// One case's times, or those of a batch.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Measured {
     pub(super) case: Case,
+    /// Not the batch that warms up.
+    pub(super) warm: bool,
     pub(super) microseconds: Vec<f64>,
 }
 
 pub(super) fn run(place: Where, calls: u32) -> Result<()> {
-    let own = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening");
-    let mut cases = Vec::new();
+    if place == Where::Outside {
+        namespace::enter()?;
+    }
+    let own = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening")?;
+    let address = own.local_addr().context("the listener's address")?;
+    // The listener has to be emptied; the proxy does that by itself.
+    let accept = || own.accept().map(drop).context("accepting");
     match place {
-        Where::Outside => {
-            namespace::enter()?;
-            cases.push(succeeding(Case::Outside, &own()?, calls)?);
-        }
+        Where::Outside => measure(Case::Outside, address, calls, accept, Ok(())),
         Where::Inside => {
-            cases.push(succeeding(Case::Loopback, &own()?, calls)?);
-            let gateway = gateway()?;
-            cases.push(measure(Case::Gateway, gateway, calls, || Ok(()), Ok(()))?);
-            let name_server = SocketAddr::from((ELSEWHERE, 53));
-            cases.push(measure(
-                Case::Redirected,
-                name_server,
-                calls,
-                || Ok(()),
-                Ok(()),
-            )?);
-            let discard = SocketAddr::from((ELSEWHERE, 9));
-            cases.push(measure(
+            let elsewhere = |port| SocketAddr::from((ELSEWHERE, port));
+            let nothing = || Ok(());
+            measure(Case::Loopback, address, calls, accept, Ok(()))?;
+            measure(Case::Gateway, gateway()?, calls, nothing, Ok(()))?;
+            measure(Case::Redirected, elsewhere(53), calls, nothing, Ok(()))?;
+            measure(
                 Case::Refused,
-                discard,
+                elsewhere(9),
                 calls,
-                || Ok(()),
+                nothing,
                 Err(Errno::PERM),
-            )?);
+            )
         }
     }
-    let line = serde_json::to_string(&cases).context("JSON")?;
-    writeln!(io::stdout(), "{line}").context("writing to stdout")?;
-    io::stdin()
-        .read_to_end(&mut Vec::new())
-        .context("waiting for the end of stdin")?;
-    Ok(())
-}
-
-/// To a listener of our own, which has to be emptied.
-fn succeeding(case: Case, listener: &TcpListener, calls: u32) -> Result<Measured> {
-    let address = listener.local_addr().context("the listener's address")?;
-    let accept = || listener.accept().map(drop).context("accepting");
-    measure(case, address, calls, accept, Ok(()))
 }
 
 /// Where the environment says that the gateway is.
@@ -112,19 +96,29 @@ fn measure(
     calls: u32,
     after: impl Fn() -> Result<()>,
     expected: Result<(), Errno>,
-) -> Result<Measured> {
+) -> Result<()> {
     let SocketAddr::V4(to) = to else {
         bail!("{to} is not an IPv4 address")
     };
-    let mut microseconds = Vec::new();
-    for call in 0..WARM_UP + calls {
-        let elapsed = once(to, expected).with_context(|| case.description())?;
-        after()?;
-        if call >= WARM_UP {
-            microseconds.push(elapsed);
+    for batch in 0..=calls.div_ceil(BATCH) {
+        let mut microseconds = Vec::new();
+        for _ in 0..BATCH {
+            microseconds.push(once(to, expected).with_context(|| case.description())?);
+            after()?;
         }
+        let warm = batch > 0;
+        let line = serde_json::to_string(&Measured {
+            case,
+            warm,
+            microseconds,
+        })
+        .context("JSON")?;
+        writeln!(io::stdout(), "{line}").context("writing to stdout")?;
+        io::stdin()
+            .read_line(&mut String::new())
+            .context("waiting for a line")?;
     }
-    Ok(Measured { case, microseconds })
+    Ok(())
 }
 
 fn once(to: SocketAddrV4, expected: Result<(), Errno>) -> Result<f64> {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long eBPF programs ran, as the kernel counts it.
+//! How long eBPF programs ran, as the kernel counts it. The kernel only adds up: single runs cannot
+//! be seen, but differences between two looks can.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
-use serde::Serialize;
 
 /// The kernel counts as long as this exists. Counting costs some tens of nanoseconds a run, which
 /// the times include.
@@ -18,13 +18,18 @@ pub(super) struct Statistics {
     before: BTreeSet<u32>,
 }
 
-/// One program's runs.
-#[derive(Debug, Serialize)]
-pub(super) struct Ran {
-    pub(super) name: String,
-    pub(super) runs: u32,
-    pub(super) ns_per_run: f64,
-    pub(super) total_ns: f64,
+/// What all programs that were loaded since have counted so far, by id.
+#[derive(Debug, Default)]
+pub(super) struct Counts(BTreeMap<u32, (String, Count)>);
+
+/// What programs did between two looks, by name.
+#[derive(Debug, Default)]
+pub(super) struct Ran(pub(super) BTreeMap<String, Count>);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
+    pub(super) runs: f64,
+    pub(super) nanoseconds: f64,
 }
 
 impl Statistics {
@@ -40,24 +45,46 @@ impl Statistics {
         })
     }
 
-    /// The programs that were loaded since, and ran.
-    pub(super) fn read(&self) -> Result<Vec<Ran>> {
-        let mut ran = Vec::new();
+    pub(super) fn read(&self) -> Result<Counts> {
+        let mut counts = Counts::default();
         for program in loaded_programs() {
             let program = program.context("listing eBPF programs")?;
-            if self.before.contains(&program.id()) || program.run_count() == 0 {
+            if self.before.contains(&program.id()) {
                 continue;
             }
             let runs = u32::try_from(program.run_count()).context("too many runs to count")?;
-            let total_ns = program.run_time().as_secs_f64() * 1e9;
-            ran.push(Ran {
-                name: program.name_as_str().unwrap_or("?").to_owned(),
-                runs,
-                ns_per_run: total_ns / f64::from(runs),
-                total_ns,
-            });
+            let nanoseconds = program.run_time().as_secs_f64() * 1e9;
+            let name = program.name_as_str().unwrap_or("?").to_owned();
+            counts.0.insert(
+                program.id(),
+                (
+                    name,
+                    Count {
+                        runs: f64::from(runs),
+                        nanoseconds,
+                    },
+                ),
+            );
         }
-        ran.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(ran)
+        Ok(counts)
+    }
+}
+
+impl Counts {
+    /// What ran since an earlier look. Programs that did not run are left out.
+    pub(super) fn since(&self, earlier: &Self) -> Ran {
+        let mut ran = Ran::default();
+        for (id, (name, count)) in &self.0 {
+            let before = earlier
+                .0
+                .get(id)
+                .map_or(Count::default(), |(_, count)| *count);
+            if count.runs > before.runs {
+                let sum = ran.0.entry(name.clone()).or_default();
+                sum.runs += count.runs - before.runs;
+                sum.nanoseconds += count.nanoseconds - before.nanoseconds;
+            }
+        }
+        ran
     }
 }
