@@ -31,7 +31,7 @@ pub use self::{
 
 /// The probes: ways to get a datagram or a connection out. As text: the probes' user may not be able to read the
 /// workspace.
-const PROBES: &str = include_str!("lab/probes.py");
+pub const PROBES: &str = include_str!("lab/probes.py");
 
 /// The distribution's programs: root's own path may lead where the probes' user may not go.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";

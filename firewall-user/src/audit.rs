@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead, Write as _};
 
 use firewall_common::{Event, MalformedEvent};
 use jiff::{SignedDuration, Timestamp};
+use keyward_proxy::refusal::Refusal;
 use nix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod describe;
 
@@ -64,6 +65,19 @@ struct Line<'a> {
     cgroup: u64,
 }
 
+/// A line of the proxy's log that says that a name was refused.
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum NameDenied {
+    Dns {
+        decision: String,
+        #[serde(default)]
+        name: String,
+        #[serde(default)]
+        comm: String,
+    },
+}
+
 impl Audit {
     /// Starts the log of a run.
     pub fn new(run: &str, file: File) -> io::Result<Self> {
@@ -109,6 +123,28 @@ impl Audit {
             });
         if written.is_err() {
             self.failed_writes += 1;
+        }
+    }
+
+    /// Counts what the proxy denied by itself: names that were asked of its DNS. It has written them down already.
+    pub fn count_names(&mut self, request_log: impl BufRead) {
+        for line in request_log.lines().map_while(Result::ok) {
+            match serde_json::from_str(&line) {
+                Ok(NameDenied::Dns {
+                    decision,
+                    name,
+                    comm,
+                }) if decision == "denied" => {
+                    self.count(Denied {
+                        what: format!("name {}", name.trim_end_matches('.')),
+                        comm,
+                        reason: Refusal::Dns.name(),
+                        sentence: "No name is looked up: only the gateway can be reached.",
+                    });
+                }
+                // Requests, and whatever else the log may come to hold.
+                Ok(_) | Err(_) => {}
+            }
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Logs {
 }
 
 impl Logs {
+    /// The name of the request log.
+    pub const REQUESTS: &str = "requests.jsonl";
+
     /// Makes the directory of the run below `parent`, and the files in it.
     pub fn create(parent: &Path, run: &str) -> Result<Self> {
         let directory = parent.join(run);
@@ -45,7 +48,7 @@ impl Logs {
         };
         Ok(Self {
             audit: open("audit.jsonl")?,
-            requests: open("requests.jsonl")?,
+            requests: open(Self::REQUESTS)?,
             proxy: open("proxy.jsonl")?,
             directory,
         })

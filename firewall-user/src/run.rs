@@ -4,6 +4,8 @@
 //! Top to bottom, each step says why it stands where it does. Anything that fails stops the run before the command
 //! exists; whatever was made by then is torn down in the reverse order, as it is at the end of every run.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
@@ -51,7 +53,7 @@ pub fn run(settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
         &settings.endpoints,
         &settings.credentials,
     )?;
-    let filter = seccomp::compile()?;
+    let filters = seccomp::compile()?;
     let hierarchy = cgroup::find_hierarchy()?;
     runs::ensure_bpffs()?;
     // Before this run makes anything, so that it finds what is not its own.
@@ -68,7 +70,7 @@ pub fn run(settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
         &hierarchy,
         &signals,
         files,
-        filter,
+        filters,
         &mut timings,
     );
     let (mut finished, log_dir, timings_file) = match result {
@@ -99,7 +101,7 @@ fn guarded(
     hierarchy: &Path,
     signals: &Signals,
     files: Vec<files::PrivateFile>,
-    filter: seccompiler::BpfProgram,
+    filters: seccomp::Filters,
     timings: &mut Timings,
 ) -> Result<Parts> {
     let logs = Logs::create(&settings.log_dir, run.id())?;
@@ -132,7 +134,7 @@ fn guarded(
         identity: settings.identity,
         directory: settings.directory,
         files,
-        seccomp: filter,
+        seccomp: filters,
         stdio: command_stdio,
         core_limit,
     };
@@ -174,6 +176,9 @@ fn guarded(
         &mut leftovers,
         proxy.stop().context("cannot stop keyward-proxy"),
     );
+    // Whole only now that the proxy has ended.
+    let requests = collect(&mut leftovers, File::open(logs.directory().join(Logs::REQUESTS)));
+    requests.into_iter().for_each(|log| audit.count_names(BufReader::new(log)));
     drop(network);
     let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
     collect(&mut leftovers, programs.detach());
