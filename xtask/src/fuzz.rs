@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask fuzz`: every parser that reads what the workload sent, fed with what nobody would send.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{Cmd, find_program};
@@ -25,7 +23,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
-    let cargo = nightly_cargo(workspace)?;
+    let path = search_path(workspace)?;
+    let built = workspace.target().join("fuzz");
     let fuzz = |subcommand: &str| {
         Cmd::new("rustup")
             .args([
@@ -37,7 +36,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
                 "--fuzz-dir",
                 DIRECTORY,
             ])
-            .env("PATH", &cargo)
+            .env("PATH", &path)
+            .env("CARGO_TARGET_DIR", &built)
     };
     let targets = if args.targets.is_empty() {
         fuzz("list")
@@ -50,22 +50,26 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     };
     ensure!(!targets.is_empty(), "{DIRECTORY} has no fuzz targets");
     for target in targets {
-        let start = Instant::now();
+        // What is found worth keeping goes to the first directory; the others are only read.
+        let corpus = built.join("corpus").join(&target);
+        workspace.make_directory(&corpus)?;
+        let seeds = workspace.root().join(DIRECTORY).join("seeds").join(&target);
+        let directories = [corpus, seeds]
+            .into_iter()
+            .filter(|directory| directory.exists());
         fuzz("run")
             .arg(&target)
+            .args(directories)
             .arg("--")
             .arg(format!("-max_total_time={}", args.seconds))
-            .run(workspace)?;
-        println!(
-            "{target}: nothing found in {:?}",
-            Duration::from_secs(start.elapsed().as_secs())
-        );
+            .run(workspace)
+            .with_context(|| format!("fuzzing {target}: the input is in {DIRECTORY}/artifacts"))?;
     }
     Ok(())
 }
 
 /// The search path on which nightly's cargo finds cargo-fuzz; installs it where it is missing.
-fn nightly_cargo(workspace: &Workspace) -> Result<std::ffi::OsString> {
+fn search_path(workspace: &Workspace) -> Result<std::ffi::OsString> {
     Cmd::new("rustup")
         .args(["run", "nightly", "rustc", "--version"])
         .env("RUSTUP_AUTO_INSTALL", "0")
