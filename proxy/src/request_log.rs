@@ -12,7 +12,7 @@ mod record;
 
 use std::{
     fs::File,
-    io::Write as _,
+    io::{self, Write as _},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -61,7 +61,7 @@ impl RequestLog {
     /// # Errors
     ///
     /// When no thread can be made.
-    pub fn to(file: File) -> std::io::Result<Self> {
+    pub fn to(file: File) -> io::Result<Self> {
         let pending = Mutex::new(Pending::default());
         let shared = Arc::new(Shared {
             pending,
@@ -135,7 +135,7 @@ impl Shared {
             }
             pending.writing = true;
             drop(pending);
-            if let Err(error) = file.write_all(&batch) {
+            if let Err(error) = write_all(&mut file, &batch) {
                 tracing::error!(%error, lines_bytes = batch.len(), "request log not written");
             }
             batch.clear();
@@ -145,6 +145,20 @@ impl Shared {
             self.changed.notify_all();
         }
     }
+}
+
+/// Writes everything, also where the reader's end made the file non-blocking for both.
+fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(GATHER),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -181,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_does_not_read_costs_lines_and_not_memory() {
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
         let log = RequestLog::to(File::from(std::os::fd::OwnedFd::from(writer))).unwrap();
         let text = "x".repeat(1024);
         for _ in 0..3 * MOST_PENDING / 1024 {

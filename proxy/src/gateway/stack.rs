@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, header, request::Parts};
+use http::{HeaderValue, Request, Response, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
@@ -25,8 +25,9 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
     let id = request_id::of(&parts.headers);
     let path = parts.uri.path().to_owned();
     let mut record = Record::new(Arc::clone(&link), parts.method.clone(), path, id.clone());
+    let upgrade = parts.headers.contains_key(header::UPGRADE);
     let fault = match judge(&link, &mut parts, &mut record) {
-        Ok(Verdict::Own(response)) => return own(response, record),
+        Ok(Verdict::Own(response)) => return own(response, upgrade, record),
         Ok(Verdict::Forward(serving)) => {
             // 10. Only now anything leaves.
             match forward::forward(&link, serving, parts, body, record).await {
@@ -55,7 +56,7 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
     }
     let response = respond(fault, link.provider());
     record.answered(response.status(), Some(fault));
-    finish(response, record)
+    finish(response, upgrade, record)
 }
 
 /// What becomes of a request.
@@ -159,14 +160,28 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
 }
 
 /// An answer of our own that is not a fault.
-fn own(response: Response<bytes::Bytes>, mut record: Record) -> Response<ResponseBody> {
+fn own(
+    response: Response<bytes::Bytes>,
+    upgrade: bool,
+    mut record: Record,
+) -> Response<ResponseBody> {
     record.answered(response.status(), None);
-    finish(response, record)
+    finish(response, upgrade, record)
 }
 
-fn finish(response: Response<bytes::Bytes>, record: Record) -> Response<ResponseBody> {
+fn finish(
+    response: Response<bytes::Bytes>,
+    upgrade: bool,
+    record: Record,
+) -> Response<ResponseBody> {
     let id = record.request_id.clone();
     let mut response = response.map(|bytes| ResponseBody::own(bytes, Some(record)));
     response.headers_mut().insert(request_id::NAME, id);
+    // The guard reads nothing behind a request to upgrade that was not granted.
+    if upgrade {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }

@@ -320,6 +320,7 @@ async fn handshakes_that_are_refused_here_are_refused_fast() {
         let found = body["reason"].as_str().or(body["error"]["type"].as_str());
         assert_eq!((reply.status, found), (status, Some(kind)), "{request}");
         raw.send(SMUGGLED).await;
+        assert!(raw.is_closed().await, "{request}");
         assert!(started.elapsed() < Duration::from_secs(1));
     }
     let mut raw = Raw::connect(gateway.gemini).await;

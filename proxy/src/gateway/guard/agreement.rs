@@ -27,24 +27,32 @@ struct Read {
     body: Option<Vec<u8>>,
 }
 
+/// What hyper read, how many requests it was given, and what the verdict on the last one was.
+#[derive(Default)]
+struct Served {
+    read: Vec<Read>,
+    requests: u64,
+    refusal: Option<Refusal>,
+}
+
 /// Lets hyper serve `io` and says what it read. With verdicts, the request that was refused is left
 /// out, and says why.
 async fn serve<S>(io: S, verdicts: Option<Arc<Verdicts>>) -> (Vec<Read>, Option<Refusal>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let read: Arc<Mutex<(Vec<Read>, u64, Option<Refusal>)>> = Arc::default();
-    let record = Arc::clone(&read);
+    let all: Arc<Mutex<Served>> = Arc::default();
+    let record = Arc::clone(&all);
     let service = service_fn(move |request: Request<Incoming>| {
         let (record, verdicts) = (Arc::clone(&record), verdicts.clone());
         async move {
             let index = {
                 let mut record = record.lock().unwrap();
-                record.1 += 1;
-                record.1 - 1
+                record.requests += 1;
+                record.requests - 1
             };
             if let Some(refusal) = verdicts.and_then(|it| it.refused(index)) {
-                record.lock().unwrap().2 = Some(refusal);
+                record.lock().unwrap().refusal = Some(refusal);
                 return Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()));
             }
             let (head, body) = request.into_parts();
@@ -54,13 +62,13 @@ where
                 .map(|it| (it.0.to_string(), it.1.as_bytes().to_vec()))
                 .collect();
             let line = format!("{} {} {:?}", head.method, head.uri, head.version);
-            record.lock().unwrap().0.push(Read {
+            record.lock().unwrap().read.push(Read {
                 line,
                 headers,
                 body: None,
             });
             let body = body.collect().await.ok().map(|it| it.to_bytes().to_vec());
-            if let Some(last) = record.lock().unwrap().0.last_mut() {
+            if let Some(last) = record.lock().unwrap().read.last_mut() {
                 last.body = body;
             }
             Ok(Response::new(Empty::new()))
@@ -72,22 +80,26 @@ where
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     drop(tokio::time::timeout(std::time::Duration::from_millis(200), served).await);
-    let read = read.lock().unwrap();
-    (read.0.clone(), read.2)
+    let all = all.lock().unwrap();
+    (all.read.clone(), all.refusal)
 }
 
 /// The same, from what the guard makes of the bytes.
 fn expected(bytes: &[u8]) -> (Vec<Read>, Option<Refusal>, bool) {
     let all = transcript(bytes, 16 * 1024);
     let requests = all.requests.iter().map(|request| {
-        let head = String::from_utf8_lossy(&request.head);
+        // Latin-1: one character a byte, so that nothing is lost.
+        let head: String = request.head.iter().copied().map(char::from).collect();
         let mut lines = head.split("\r\n").take_while(|it| !it.is_empty());
         let line = lines.next().unwrap_or_default().to_owned();
         let headers = lines
             .filter_map(|it| it.split_once(':'))
             .map(|(name, value)| {
                 let value = value.trim_matches([' ', '\t']);
-                (name.to_ascii_lowercase(), value.as_bytes().to_vec())
+                let value = value
+                    .chars()
+                    .filter_map(|it| u8::try_from(u32::from(it)).ok());
+                (name.to_ascii_lowercase(), value.collect())
             });
         let body = request.whole.then(|| request.body.clone());
         Read {
@@ -127,12 +139,13 @@ async fn through(bytes: &[u8], pieces: usize, guarded: bool) -> (Vec<Read>, Opti
             serve(theirs, None).await
         }
     };
+    let feed = async {
+        feed.await;
+        std::future::pending().await
+    };
     tokio::select! {
         served = served => served,
-        ((), never) = async { (feed.await, std::future::pending::<()>().await) } => {
-            drop(never);
-            unreachable!()
-        }
+        served = feed => served,
     }
 }
 
