@@ -24,22 +24,18 @@ const fn tool(program: &'static str, package: &'static str, reason: &'static str
     }
 }
 
-/// What `cargo xtask demo` runs inside the workload.
+/// What `cargo xtask demo` runs.
 pub(crate) const DEMO: &[Tool] = &[
-    tool(
-        "curl",
-        "curl",
-        "the demo's agent talks to its provider with it",
-    ),
-    tool(
-        "python3",
-        "python3",
-        "the demo's probes: sockets of every kind",
-    ),
     tool(
         "ip",
         "iproute2",
-        "the demo shows the workload's addresses and routes",
+        "lays the wire between the demo's host and its outside",
+    ),
+    tool("python3", "python3", "the agent, and what it tries"),
+    tool(
+        "setpriv",
+        "util-linux",
+        "runs the agent without keyward as a user, not as root",
     ),
 ];
 
