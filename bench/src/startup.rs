@@ -242,13 +242,13 @@ fn markdown(results: &Results) -> String {
     }
     if !results.steps.is_empty() {
         line(String::new());
-        line("| step of keyward | median, µs | p99, µs |".to_owned());
-        line("|---|---:|---:|".to_owned());
+        line("| step of keyward | median, µs | min, µs | p99, µs |".to_owned());
+        line("|---|---:|---:|---:|".to_owned());
         for Step { name, microseconds } in &results.steps {
-            line(format!(
-                "| {name} | {:.0} | {:.0} |",
-                microseconds.median, microseconds.p99
-            ));
+            let Summary {
+                median, min, p99, ..
+            } = microseconds;
+            line(format!("| {name} | {median:.0} | {min:.0} | {p99:.0} |"));
         }
     }
     line(String::new());

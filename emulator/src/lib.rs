@@ -10,10 +10,9 @@
 //! same text, and it keeps what it is sent, credentials included, because showing which credential
 //! arrived is its purpose. Give it made-up keys only.
 //!
-//! The path of a request: [`server`] accepts and terminates TLS, [`provider`] says whose API it is,
-//! [`auth`] checks the key, [`openai`] or [`anthropic`] write the answer as a
-//! [`script`](mod@script) of events, [`reply`] sends it at the pace that the
-//! [`Behaviour`] asks for, [`record`] keeps what came in.
+//! The path of a request, by module: `server` accepts and terminates TLS, `provider` says whose API
+//! it is, `auth` checks the key, `openai` or `anthropic` write the answer as a `script` of events,
+//! `reply` sends it at the pace that the [`Behaviour`] asks for, `record` keeps what came in.
 #![forbid(unsafe_code)]
 
 mod anthropic;
