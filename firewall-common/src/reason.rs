@@ -100,6 +100,9 @@ reasons! {
     /// A hook could not read what it judges, or could not write down where a connection goes.
     InternalError = 15, "internal_error",
         "The firewall could not decide, and so refused.";
+    /// A socket of a family that no hook of the network layer sees.
+    FamilyNotAllowed = 16, "family_not_allowed",
+        "Sockets of this family may not be made: only IPv4, IPv6, Unix and netlink ones.";
 }
 
 impl Reason {

@@ -12,8 +12,10 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 mod describe;
+mod socket;
 
 pub use describe::{destination, protocol};
+pub use socket::RefusedSocket;
 
 /// Most different things that the tally tells apart; beyond that they are counted together. A workload can aim at
 /// as many addresses as it likes, and the report is to stay readable and small in memory.
@@ -53,6 +55,10 @@ struct Line<'a> {
     hook: &'static str,
     verdict: &'static str,
     reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<String>,
     protocol: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
@@ -114,14 +120,45 @@ impl Audit {
             reason: event.reason.name(),
             sentence: event.reason.sentence(),
         });
-        let line = self.line(event);
-        let written = serde_json::to_vec(&line)
-            .map_err(io::Error::from)
-            .and_then(|mut bytes| {
-                bytes.push(b'\n');
-                self.file.write_all(&bytes)
-            });
-        if written.is_err() {
+        let line = line_bytes(&self.line(event));
+        self.append(line);
+    }
+
+    /// Writes down that a socket was refused, as [`Self::record`] does.
+    pub fn record_socket(&mut self, refused: &RefusedSocket) {
+        let reason = refused.reason();
+        let owner = &refused.owner;
+        let comm = String::from_utf8_lossy(owner.command()).into_owned();
+        let line = line_bytes(&Line {
+            time: Timestamp::now().to_string(),
+            run: &self.run,
+            event: "denial",
+            door: "kernel",
+            hook: "seccomp",
+            verdict: "deny",
+            reason: reason.name(),
+            family: Some(refused.family()),
+            socket: Some(refused.kind()),
+            protocol: refused.protocol(),
+            host: None,
+            port: None,
+            pid: owner.tgid,
+            tid: owner.pid,
+            uid: owner.uid,
+            comm: comm.clone(),
+            cgroup: owner.cgroup,
+        });
+        self.append(line);
+        self.count(Denied {
+            what: refused.what(),
+            comm,
+            reason: reason.name(),
+            sentence: reason.sentence(),
+        });
+    }
+
+    fn append(&mut self, line: io::Result<Vec<u8>>) {
+        if line.and_then(|line| self.file.write_all(&line)).is_err() {
             self.failed_writes += 1;
         }
     }
@@ -163,6 +200,8 @@ impl Audit {
             hook: event.hook.name(),
             verdict: "deny",
             reason: event.reason.name(),
+            family: None,
+            socket: None,
             protocol: protocol(event),
             host: to.map(|to| to.ip().to_string()),
             port: to.map(|to| to.port()),
@@ -196,6 +235,12 @@ impl Audit {
     pub fn failed_writes(&self) -> u64 {
         self.failed_writes
     }
+}
+
+fn line_bytes(line: &Line<'_>) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// An event to try words on.

@@ -5,6 +5,7 @@
 //! namespace, opens the proxy's listeners there and hands them out; the proxy itself stays in the host's namespace.
 //! The new namespace has a loopback device and nothing else: no route leads out of it.
 
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,6 +40,7 @@ pub fn build(endpoints: Endpoints) -> JoinHandle<Result<Network>> {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         loopback::bring_up(&endpoints)
             .context("cannot bring up the loopback device of the new network namespace")?;
+        let_ping_sockets_be_asked_for()?;
         let listeners = open_listeners(&endpoints)?;
         let rules = nft::apply(&nft::Ruleset::for_workload(&endpoints))
             .context("cannot apply the nftables rules")?;
@@ -54,6 +56,17 @@ pub fn build(endpoints: Endpoints) -> JoinHandle<Result<Network>> {
             rules,
         })
     })
+}
+
+/// Lets every group ask for a ping socket (ICMP without privileges) in the calling thread's namespace.
+///
+/// None gets one: `cgroup/sock_create` refuses them all, and the nftables rules let no ICMP out. But the kernel looks
+/// at this range before it runs that hook, and in a new namespace the range is empty: the workload would meet a bare
+/// "permission denied", and nobody would be told.
+fn let_ping_sockets_be_asked_for() -> Result<()> {
+    // `/proc/sys/net` shows each thread the namespace that it is in.
+    fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
+        .context("cannot have ping sockets denied by the firewall rather than by the kernel")
 }
 
 /// Waits for [`build`].

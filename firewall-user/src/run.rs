@@ -177,8 +177,13 @@ fn guarded(
         proxy.stop().context("cannot stop keyward-proxy"),
     );
     // Whole only now that the proxy has ended.
-    let requests = collect(&mut leftovers, File::open(logs.directory().join(Logs::REQUESTS)));
-    requests.into_iter().for_each(|log| audit.count_names(BufReader::new(log)));
+    let requests = collect(
+        &mut leftovers,
+        File::open(logs.directory().join(Logs::REQUESTS)),
+    );
+    requests
+        .into_iter()
+        .for_each(|log| audit.count_names(BufReader::new(log)));
     drop(network);
     let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
     collect(&mut leftovers, programs.detach());

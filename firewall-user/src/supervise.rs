@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! From the start of the command to its end: signals, terminal, time, denials, and the health of the proxy.
+//!
+//! One thread, one loop: nothing in it may wait for the workload, and no source may keep the others from their turn.
 
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
@@ -16,6 +18,10 @@ use crate::ebpf;
 use crate::proxy_process::ProxyProcess;
 use crate::stdio::Attended;
 use crate::workload::{Failure, Report, Request, Workload};
+
+mod refused;
+
+use refused::{Asked, RefusedSockets};
 
 /// How long a command may take to end after `--timeout` asked it to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -90,18 +96,23 @@ pub struct Watch<'a> {
 pub fn watch(mut watch: Watch<'_>, timeout: Option<Duration>) -> Result<Outcome> {
     let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut timed_out = false;
+    let mut refused = None;
     loop {
-        let ready = watch.wait(deadline)?;
+        let ready = watch.wait(refused.as_ref(), deadline)?;
         if ready.events {
             watch.drain_events();
+        }
+        if ready.refused {
+            watch.answer(&mut refused)?;
         }
         if ready.signals {
             watch.pass_signals_on()?;
         }
         if ready.workload
-            && let Some(outcome) = watch.hear()?
+            && let Some(outcome) = watch.hear(&mut refused)?
         {
             watch.drain_events();
+            watch.answer(&mut refused)?;
             return Ok(if timed_out {
                 Outcome::TimedOut
             } else {
@@ -134,33 +145,49 @@ struct Ready {
     signals: bool,
     workload: bool,
     proxy: bool,
+    refused: bool,
 }
 
 impl Watch<'_> {
-    fn wait(&self, deadline: Option<Instant>) -> Result<Ready> {
-        let descriptors = [
+    fn wait(&self, refused: Option<&RefusedSockets>, deadline: Option<Instant>) -> Result<Ready> {
+        let always = [
             self.events.as_fd(),
             self.signals.0.as_fd(),
             self.workload.socket.as_fd(),
             self.proxy.as_fd(),
         ];
-        let mut polled = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+        let mut polled: Vec<_> = always
+            .into_iter()
+            .chain(refused.map(RefusedSockets::as_fd))
+            .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
+            .collect();
         match poll(&mut polled, timeout_until(deadline)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait"),
         }
-        let [events, signals, workload, proxy] = polled.map(|it| it.any().unwrap_or(true));
+        let is_ready = |at: usize| polled.get(at).is_some_and(|it| it.any().unwrap_or(true));
         Ok(Ready {
-            events,
-            signals,
-            workload,
-            proxy,
+            events: is_ready(0),
+            signals: is_ready(1),
+            workload: is_ready(2),
+            proxy: is_ready(3),
+            refused: is_ready(4),
         })
     }
 
     fn drain_events(&mut self) {
         let audit = &mut *self.audit;
         self.events.drain(|event| audit.record(event));
+    }
+
+    /// Forgets the listener once no process is left that could ask.
+    fn answer(&mut self, refused: &mut Option<RefusedSockets>) -> Result<()> {
+        if let Some(sockets) = refused
+            && sockets.answer(self.audit)? == Asked::NeverAgain
+        {
+            *refused = None;
+        }
+        Ok(())
     }
 
     fn pass_signals_on(&mut self) -> Result<()> {
@@ -185,18 +212,26 @@ impl Watch<'_> {
         drop(self.workload.socket.send(&request));
     }
 
-    fn hear(&mut self) -> Result<Option<Outcome>> {
-        Ok(match self.workload.socket.receive()? {
-            Some(Report::Started) => None,
-            Some(Report::Stopped(_)) => {
+    fn hear(&mut self, refused: &mut Option<RefusedSockets>) -> Result<Option<Outcome>> {
+        let Some((report, descriptor)) = self.workload.socket.receive_with()? else {
+            // Killed from outside: init itself ends only after it has reported.
+            return Ok(Some(Outcome::Signaled(Signal::SIGKILL as i32)));
+        };
+        Ok(match report {
+            Report::Confined => {
+                let listener = descriptor
+                    .ok_or_else(|| anyhow!("internal error: the seccomp listener is missing"))?;
+                *refused = Some(RefusedSockets::new(listener, self.workload.cgroup));
+                None
+            }
+            Report::Started => None,
+            Report::Stopped(_) => {
                 self.stop_too()?;
                 None
             }
-            Some(Report::Exited(status)) => Some(Outcome::Exited(status)),
-            Some(Report::Signaled(signal)) => Some(Outcome::Signaled(signal)),
-            Some(Report::Failed(failure)) => Some(Outcome::NotStarted(failure)),
-            // Killed from outside: init itself ends only after it has reported.
-            None => Some(Outcome::Signaled(Signal::SIGKILL as i32)),
+            Report::Exited(status) => Some(Outcome::Exited(status)),
+            Report::Signaled(signal) => Some(Outcome::Signaled(signal)),
+            Report::Failed(failure) => Some(Outcome::NotStarted(failure)),
         })
     }
 

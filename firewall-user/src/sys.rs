@@ -7,4 +7,5 @@ pub mod descriptors;
 pub mod environ;
 pub mod landlock;
 pub mod mount;
+pub mod seccomp;
 pub mod signals;

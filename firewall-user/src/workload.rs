@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
-use seccompiler::BpfProgram;
+use nix::sys::stat::fstat;
 
 use crate::environment::Environment;
 use crate::sandbox::files::PrivateFile;
@@ -51,8 +51,8 @@ pub struct Plan {
     pub directory: PathBuf,
     /// Files to lay over `/etc`.
     pub files: Vec<PrivateFile>,
-    /// The compiled filter.
-    pub seccomp: BpfProgram,
+    /// The compiled filters.
+    pub seccomp: seccomp::Filters,
     /// What standard input, output and error become.
     pub stdio: Stdio,
     /// keyward itself leaves no core dumps; the command may, if it might before.
@@ -112,6 +112,8 @@ pub struct Workload {
     pub pidfd: OwnedFd,
     /// What init reports and is asked.
     pub socket: Socket,
+    /// The id of its cgroup, as the kernel's denials have it.
+    pub cgroup: u64,
 }
 
 /// Starts init, which starts the command.
@@ -119,6 +121,7 @@ pub struct Workload {
 /// Returns in the supervisor only; the child never returns from here.
 pub fn spawn(plan: Plan, enforced: Enforced<'_>) -> Result<Workload> {
     let (ours, theirs) = Socket::pair().context("cannot make a socket pair")?;
+    let cgroup = fstat(enforced.cgroup).context("cannot tell the cgroup's id")?;
     let flags = NAMESPACES.iter().fold(0, |all, flag| all | flag.bits());
     match clone_into_cgroup(enforced.cgroup.as_fd(), flags)
         .context("cannot make the workload's process")?
@@ -126,6 +129,7 @@ pub fn spawn(plan: Plan, enforced: Enforced<'_>) -> Result<Workload> {
         Clone::Parent { pid: _, pidfd } => Ok(Workload {
             pidfd,
             socket: ours,
+            cgroup: cgroup.st_ino,
         }),
         Clone::Child => {
             drop(ours);
@@ -162,8 +166,13 @@ fn become_init(plan: &Plan, namespace: &OwnedFd, socket: &Socket) -> Result<()> 
     ensure!(!socket.is_closed(), "the supervisor is gone");
     // The user's other processes in this namespace, the command itself among them, may not look into init.
     prctl::set_dumpable(false).context("cannot make init undumpable")?;
-    // Last: from here on the filter judges init, too.
-    seccomp::apply(&plan.seccomp)
+    // Last: from here on the filters judge init, too.
+    let listener = seccomp::apply(&plan.seccomp)?;
+    // Before the command exists, which may have to wait for what comes of it. The copy here is closed at once: with
+    // it open, the kernel would believe that somebody answers even if the supervisor were gone.
+    socket
+        .send_with(&Report::Confined, listener.as_fd())
+        .context("cannot hand the seccomp listener to the supervisor")
 }
 
 fn report_failure(socket: &Socket, text: &impl Display) {

@@ -19,7 +19,12 @@ pub fn protocol(event: &Event) -> String {
     if event.hook == Hook::Setsockopt {
         return "option".to_owned();
     }
-    let name = match i32::from(event.protocol) {
+    protocol_name(event.protocol)
+}
+
+/// The usual name of an IP protocol, or its number.
+pub(super) fn protocol_name(number: u16) -> String {
+    let name = match i32::from(number) {
         libc::IPPROTO_TCP => "tcp",
         libc::IPPROTO_UDP => "udp",
         libc::IPPROTO_ICMP => "icmp",

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What init and the supervisor tell each other: one JSON value a packet.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use rustix::cmsg_space;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +21,8 @@ const MAX_MESSAGE: usize = 16 * 1024;
 /// From init.
 #[derive(Debug, Deserialize, Serialize)]
 pub enum Report {
+    /// The sandbox stands. With it comes the listener of the seccomp filter, see [`crate::sandbox::seccomp::apply`].
+    Confined,
     /// The command was started.
     Started,
     /// The command was not started.
@@ -87,6 +95,60 @@ impl Socket {
             Err(error) => return Err(error.into()),
         };
         Ok(Some(serde_json::from_slice(&buffer[..length])?))
+    }
+
+    /// Sends one message with a descriptor, of which the other side gets a copy.
+    pub(super) fn send_with(
+        &self,
+        message: &impl Serialize,
+        descriptor: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let bytes = serde_json::to_vec(message)?;
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor];
+        if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(io::Error::other(
+                "internal error: no space for a descriptor",
+            ));
+        }
+        sendmsg(
+            &self.0,
+            &[IoSlice::new(&bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
+        Ok(())
+    }
+
+    /// As [`Self::receive`], with the descriptor that came with the message. [`Self::receive`] would drop it.
+    pub fn receive_with<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(
+            &self.0,
+            &mut [IoSliceMut::new(&mut buffer)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        let length = match received {
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            received => received?.bytes,
+        };
+        if length == 0 {
+            return Ok(None);
+        }
+        let mut descriptor = None;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(passed) = message {
+                descriptor = passed.last().or(descriptor);
+            }
+        }
+        Ok(Some((
+            serde_json::from_slice(&buffer[..length])?,
+            descriptor,
+        )))
     }
 
     /// Whether the other side is gone.
