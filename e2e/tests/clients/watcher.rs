@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -32,7 +32,15 @@ pub(crate) struct Seen {
 
 impl Watcher {
     pub(crate) fn start(key: &'static str, placeholder: &'static str) -> Self {
-        let hierarchy = firewall_user::cgroup::find_hierarchy().unwrap();
+        Self::of(
+            firewall_user::cgroup::find_hierarchy().unwrap(),
+            key,
+            placeholder,
+        )
+    }
+
+    /// Watches the workloads in one hierarchy of cgroups.
+    fn of(hierarchy: PathBuf, key: &'static str, placeholder: &'static str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -110,4 +118,31 @@ impl Watch {
 fn contains(text: &[u8], wanted: &str) -> bool {
     text.windows(wanted.len())
         .any(|window| window == wanted.as_bytes())
+}
+
+/// Without this, the watcher might be blind and every other test would still pass.
+#[test]
+fn the_watcher_finds_a_key_that_a_process_of_a_workload_holds() {
+    let hierarchy = tempfile::tempdir().unwrap();
+    let nested = hierarchy.path().join("keyward-0123456789ab/inner");
+    fs::create_dir_all(&nested).unwrap();
+    for leak in [false, true] {
+        let mut command = std::process::Command::new("sleep");
+        command
+            .arg("60")
+            .env_clear()
+            .env("HELD", if leak { "<key>" } else { "<placeholder>" });
+        let mut process = command.spawn().unwrap();
+        fs::write(nested.join("cgroup.procs"), format!("{}\n", process.id())).unwrap();
+        let watcher = Watcher::of(hierarchy.path().to_owned(), "<key>", "<placeholder>");
+        std::thread::sleep(Duration::from_millis(100));
+        let seen = watcher.stop();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert_eq!(
+            (seen.processes, seen.with_placeholder),
+            (1, usize::from(!leak))
+        );
+        assert_eq!(seen.with_key.len(), usize::from(leak), "{seen:?}");
+    }
 }
