@@ -60,10 +60,12 @@ fn claude_code_newest() {
     on_a_host(move |host| {
         let emulator = emulator(WebSocketMode::Accept);
         let mut command = confined(host, &emulator);
-        command
-            .arg("--")
-            .arg(claude)
-            .args(["-p", "say hi", "--allowedTools", "Bash"]);
+        command.arg("--").arg(install::show(&claude)).args([
+            "-p",
+            "say hi",
+            "--allowedTools",
+            "Bash",
+        ]);
         let records = succeeds(host, &emulator, &mut command, ANTHROPIC_PLACEHOLDER);
 
         let messages = records
@@ -91,7 +93,7 @@ fn codex(client: Client, mode: WebSocketMode) {
         let emulator = emulator(mode);
         let mut command = confined(host, &emulator);
         // Codex's own sandbox is not what is tested here.
-        command.arg("--").arg(codex);
+        command.arg("--").arg(install::show(&codex));
         command.args([
             "exec",
             "--skip-git-repo-check",

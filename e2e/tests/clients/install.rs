@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use e2e::host::succeed;
+use nix::sched::{CloneFlags, unshare};
 
 /// A client that the tests run.
 #[derive(Clone, Copy, Debug)]
@@ -43,9 +44,7 @@ impl Client {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
 
-        let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
-        fs::create_dir_all(&clients).unwrap();
-        let clients = clients.canonicalize().unwrap();
+        let clients = directory();
         let directory = clients.join(self.package().replace(['@', '/'], "_"));
         let command = directory.join("node_modules/.bin").join(self.command());
         if !command.exists() {
@@ -72,6 +71,31 @@ impl Client {
         command
     }
 }
+
+/// Where the clients are kept.
+fn directory() -> PathBuf {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
+    fs::create_dir_all(&clients).unwrap();
+    clients.canonicalize().unwrap()
+}
+
+/// Shows the clients at a place that the workload's user can reach, wherever the workspace is: this thread, and what it
+/// starts, see them at [`SHOWN`], and cannot change them. Returns the command's path there.
+pub(crate) fn show(command: &Path) -> PathBuf {
+    let clients = directory();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    succeed(Command::new("mount").args(["--make-rprivate", "/"]));
+    succeed(
+        Command::new("mount")
+            .args(["--bind", "-o", "ro"])
+            .arg(&clients)
+            .arg(SHOWN),
+    );
+    Path::new(SHOWN).join(command.strip_prefix(clients).unwrap())
+}
+
+/// The directory for temporary mounts (Filesystem Hierarchy Standard 3.0, section 3.12).
+const SHOWN: &str = "/mnt";
 
 /// The search path of the workload: Node may be anywhere.
 pub(crate) fn path() -> String {
