@@ -246,14 +246,11 @@ fn line_bytes(line: &Line<'_>) -> io::Result<Vec<u8>> {
 /// An event to try words on.
 #[cfg(test)]
 fn event(hook: firewall_common::Hook, reason: firewall_common::Reason) -> Event {
-    use firewall_common::{Address, Destination, Owner};
+    use firewall_common::{Destination, Owner};
     Event {
         time: 1,
         owner: Owner::UNKNOWN,
-        destination: Destination {
-            address: Address::from_v6([0; 16]),
-            port: 0,
-        },
+        destination: Destination::NONE,
         reason,
         detail: 0,
         protocol: 0,

@@ -62,7 +62,7 @@ fn socket(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
-    use firewall_common::{Address, Destination, Reason};
+    use firewall_common::Reason;
 
     use super::super::event;
     use super::*;
@@ -71,10 +71,7 @@ mod tests {
     fn says_what_was_tried() {
         let mut it = event(Hook::Connect6, Reason::TcpNotAllowed);
         it.protocol = 6;
-        it.destination = Destination {
-            address: Address::from_v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1]),
-            port: 443,
-        };
+        it.destination = SocketAddr::from(([192, 0, 2, 1], 443)).into();
         assert_eq!(what(&it), "tcp to 192.0.2.1:443");
         assert_eq!(destination(&it).unwrap().to_string(), "192.0.2.1:443");
 
