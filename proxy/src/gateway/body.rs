@@ -32,6 +32,8 @@ pub(crate) struct RequestBody(Option<Stream>);
 struct Stream {
     incoming: Incoming,
     link: Arc<Link>,
+    /// Read ahead, and not yet passed on.
+    first: Option<Bytes>,
 }
 
 impl RequestBody {
@@ -42,7 +44,22 @@ impl RequestBody {
         Self(Some(Stream {
             incoming,
             link: Arc::clone(link),
+            first: None,
         }))
+    }
+
+    /// Waits for the first piece, so that it leaves together with the head: one packet and one TLS
+    /// record instead of two. And a body that is bad from the start is never begun upstream.
+    pub(super) async fn read_ahead(&mut self) -> Result<(), Fault> {
+        let Some(stream) = &mut self.0 else {
+            return Ok(());
+        };
+        match std::future::poll_fn(|cx| stream.poll_data(cx)).await {
+            Some(Ok(data)) => stream.first = Some(data),
+            Some(Err(Broken(fault))) => return Err(fault),
+            None => self.0 = None,
+        }
+        Ok(())
     }
 
     /// No body at all.
@@ -59,10 +76,43 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some(Stream { incoming, link }) = &mut self.get_mut().0 else {
+        let Some(stream) = &mut self.get_mut().0 else {
             return Poll::Ready(None);
         };
-        let frame = match ready!(Pin::new(incoming).poll_frame(cx)) {
+        if let Some(first) = stream.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        stream
+            .poll_data(cx)
+            .map(|it| it.map(|data| data.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|it| it.first.is_none() && it.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(stream) = &self.0 else {
+            return SizeHint::with_exact(0);
+        };
+        let ahead = stream.first.as_ref().map_or(0, Bytes::len);
+        let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
+        let mut hint = stream.incoming.size_hint();
+        // The upper bound first: it may not be below the lower one.
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint.set_lower(hint.lower() + ahead);
+        hint
+    }
+}
+
+impl Stream {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let link = &self.link;
+        let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(_broken)) => {
                 let refusal = link.verdicts.broken_body();
@@ -79,17 +129,7 @@ impl Body for RequestBody {
             link.verdicts.break_body(Refusal::BodyTooLarge);
             return broken(Refusal::BodyTooLarge.into());
         }
-        Poll::Ready(Some(Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|it| it.incoming.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0
-            .as_ref()
-            .map_or(SizeHint::with_exact(0), |it| it.incoming.size_hint())
+        Poll::Ready(Some(Ok(data)))
     }
 }
 

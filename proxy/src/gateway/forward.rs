@@ -45,7 +45,11 @@ pub(super) async fn forward(
     // The version and the extensions are the workload's connection's.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let request = Request::from_parts(parts, RequestBody::new(body, link));
+    let mut body = RequestBody::new(body, link);
+    if let Err(fault) = body.read_ahead().await {
+        return Err((fault, record));
+    }
+    let request = Request::from_parts(parts, body);
     let sent = tokio::time::timeout(limits.first_byte, serving.pool.send(request)).await;
     let reply = match sent {
         Ok(Ok(reply)) => reply,
