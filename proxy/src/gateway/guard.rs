@@ -13,7 +13,9 @@
 
 pub mod chunks;
 pub mod head;
+mod timer;
 pub mod transcript;
+mod verdicts;
 
 #[cfg(test)]
 mod agreement;
@@ -21,10 +23,6 @@ mod agreement;
 use std::{
     io,
     pin::Pin,
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, AtomicU8, Ordering},
-    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -32,12 +30,14 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep},
+    time::Sleep,
 };
 
+pub(crate) use self::verdicts::Verdicts;
 use self::{
     chunks::Chunks,
     head::{Framing, Head, Scanner},
+    timer::Timer,
 };
 use crate::{refusal::Refusal, settings::Limits};
 
@@ -53,49 +53,6 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// How much a lingering connection takes in at most.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
-
-/// What the guard and the service tell each other about one connection.
-#[derive(Debug, Default)]
-pub(crate) struct Verdicts {
-    /// The request that is refused, counted from 0, and why.
-    refused: OnceLock<(u64, Refusal)>,
-    /// Why the body of the current request broke, if the guard broke it.
-    body: OnceLock<Refusal>,
-    /// What became of the request to upgrade: [`UNDECIDED`] or [`TUNNEL`].
-    upgrade: AtomicU8,
-    /// Whether an answer is under way.
-    busy: AtomicBool,
-}
-
-const UNDECIDED: u8 = 0;
-const TUNNEL: u8 = 1;
-
-impl Verdicts {
-    /// Why request number `index` is refused, if it is.
-    pub(crate) fn refused(&self, index: u64) -> Option<Refusal> {
-        self.refused.get().filter(|it| it.0 == index).map(|it| it.1)
-    }
-
-    /// Why the guard ended a body early.
-    pub(crate) fn broken_body(&self) -> Option<Refusal> {
-        self.body.get().copied()
-    }
-
-    /// Notes why a body ends early. The first reason is the one.
-    pub(crate) fn break_body(&self, refusal: Refusal) {
-        self.body.get_or_init(|| refusal);
-    }
-
-    /// Lets what follows the request to upgrade through, as it comes.
-    pub(crate) fn open_tunnel(&self) {
-        self.upgrade.store(TUNNEL, Ordering::Release);
-    }
-
-    /// Notes that an answer is under way, or no longer.
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
-    }
-}
 
 /// Where the guard is in the stream of requests.
 #[derive(Debug)]
@@ -222,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
                     }
                 },
                 State::Upgrade => {
-                    if self.verdicts.upgrade.load(Ordering::Acquire) == UNDECIDED {
+                    if !self.verdicts.is_tunnel() {
                         return;
                     }
                     self.state = State::Tunnel;
@@ -265,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     /// Puts the stand-in in place of the request that is refused, behind what was released before it.
     fn refuse(&mut self, refusal: Refusal) {
         // The first refusal is the only one: nothing is read behind it.
-        if self.verdicts.refused.set((self.heads, refusal)).is_ok() {
+        if self.verdicts.refuse(self.heads, refusal) {
             self.heads += 1;
             self.buffer.truncate(self.released);
             self.buffer.extend_from_slice(STAND_IN);
@@ -311,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     fn out_of_time(&mut self) -> Poll<io::Result<()>> {
         match &self.state {
             State::Head(_) if self.buffer.is_empty() => {
-                if self.verdicts.busy.load(Ordering::Relaxed) {
+                if self.verdicts.is_busy() {
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(()))
@@ -449,45 +406,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             lingering.left = lingering.left.saturating_sub(count);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// One timer for everything that the guard waits for, touched as little as possible: a wait that ends
-/// in time only moves `due`; the sleeping timer finds out when it wakes.
-#[derive(Debug, Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    due: Option<Instant>,
-}
-
-impl Timer {
-    /// The wait is over.
-    fn stop(&mut self) {
-        self.due = None;
-    }
-
-    /// Waits for `time` from the first call since [`Timer::stop`].
-    fn poll(&mut self, cx: &mut Context<'_>, time: Duration) -> Poll<()> {
-        let now = Instant::now();
-        let due = self.due.unwrap_or(now + time);
-        // A shorter wait than the one that is under way takes its place.
-        let due = due.min(now + time);
-        self.due = Some(due);
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= due {
-                // The next wait begins anew.
-                self.due = None;
-                self.sleep = None;
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
-        Poll::Pending
     }
 }

@@ -15,7 +15,10 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
-use super::{Guarded, Verdicts, transcript::transcript};
+use super::{
+    Guarded, Verdicts,
+    transcript::{Transcript, transcript},
+};
 use crate::{refusal::Refusal, settings::Limits};
 
 /// A request as hyper read it.
@@ -85,7 +88,7 @@ where
 }
 
 /// The same, from what the guard makes of the bytes.
-fn expected(bytes: &[u8]) -> (Vec<Read>, Option<Refusal>, bool) {
+fn expected(bytes: &[u8]) -> (Vec<Read>, Transcript) {
     let all = transcript(bytes, 16 * 1024);
     let requests = all.requests.iter().map(|request| {
         // Latin-1: one character a byte, so that nothing is lost.
@@ -108,7 +111,7 @@ fn expected(bytes: &[u8]) -> (Vec<Read>, Option<Refusal>, bool) {
             body,
         }
     });
-    (requests.collect(), all.refusal, all.upgrade)
+    (requests.collect(), all)
 }
 
 /// hyper keeps values of one name together; the order between names says nothing.
@@ -231,7 +234,7 @@ proptest! {
         let (guarded, bare) = runtime.unwrap().block_on(async {
             (through(&bytes, pieces, true).await, through(&bytes, usize::MAX, false).await)
         });
-        let (expected, refusal, upgrade) = expected(&bytes);
+        let (expected, all) = expected(&bytes);
         // A connection may end before its last request is read: after `Connection: close`.
         let closes = |it: &Read| {
             it.headers.iter().any(|(name, value)| {
@@ -245,10 +248,10 @@ proptest! {
         let served = broken.map_or(served, |at| served.min(at + 1));
         let expected = sorted(expected.into_iter().take(served).collect());
         prop_assert_eq!(&sorted(guarded.0), &expected);
-        if refusal.is_some() && !ended && broken.is_none() && !expected.iter().any(closes) {
-            prop_assert_eq!(guarded.1, refusal);
+        if all.refusal.is_some() && !ended && broken.is_none() && !expected.iter().any(closes) {
+            prop_assert_eq!(guarded.1, all.refusal);
         }
-        if refusal.is_none() && !upgrade {
+        if all.refusal.is_none() && !all.upgrade && !all.held {
             prop_assert_eq!(&sorted(bare.0), &expected);
         }
     }

@@ -28,6 +28,8 @@ pub struct Transcript {
     pub requests: Vec<Delimited>,
     /// Why the rest was not.
     pub refusal: Option<Refusal>,
+    /// Whether the bytes end before the first size line of a chunked body does: its head is held back.
+    pub held: bool,
     /// Whether the last request asks for an upgrade; then nothing behind it was looked at.
     pub upgrade: bool,
 }
@@ -64,6 +66,10 @@ pub fn transcript(mut bytes: &[u8], limit: usize) -> Transcript {
             Framing::Chunked => {
                 let mut chunks = Chunks::default();
                 match chunks.scan(rest) {
+                    Ok(_) if !chunks.has_begun() && !head.expects_continue => {
+                        all.held = true;
+                        break;
+                    }
                     Ok(taken) => {
                         let (body, behind) = rest.split_at(taken.min(rest.len()));
                         request.body = data(body);
