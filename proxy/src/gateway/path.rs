@@ -33,6 +33,10 @@ pub fn normalise(target: &str) -> Result<Normal<'_>, Refusal> {
     if !path.starts_with('/') || path.starts_with("//") {
         return Err(Refusal::NotRelative);
     }
+    // The guard sees to it already; what is sent must not hang on that alone.
+    if !target.bytes().all(|it| it.is_ascii_graphic()) {
+        return Err(Refusal::BadPath);
+    }
     // Almost every path: nothing to decode, nothing to collapse.
     if !path.bytes().any(|it| matches!(it, b'%' | b'\\' | b'#'))
         && !path.contains("/.")
@@ -288,6 +292,10 @@ mod tests {
             "/v1/x%0d%0ay",
             "/v1\\files",
             "/v1/#x",
+            "/v1/x y",
+            "/v1/x\ny",
+            "/v1/\u{e9}",
+            "/v1/x?a b",
         ] {
             assert_eq!(normalise(target), Err(Refusal::BadPath), "{target}");
         }
