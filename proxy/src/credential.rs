@@ -3,7 +3,7 @@
 //!
 //! A [`Credential`] has no `Display` and no `Serialize`, its `Debug` shows nothing, and its bytes are
 //! wiped when it is dropped. It becomes text in exactly two places: the frame in which the supervisor
-//! hands it to the proxy (`control`), and the header that carries it upstream ([`Credential::header`]),
+//! hands it to the proxy (`control`), and the header that carries it upstream (`Credential::header`),
 //! which is marked sensitive so that no library prints it either.
 
 use std::{collections::BTreeMap, fmt};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The gateway: plain HTTP from the workload on one port a provider, verified TLS to that provider.
 //!
-//! A request passes through the files of this directory in the order that `stack` gives. A [`Gateway`]
-//! is one port; a [`Link`] is one connection of the workload to it.
+//! A request passes through the files of this directory in the order that `stack` gives. A `Gateway`
+//! is one port; a `Link` is one connection of the workload to it.
 
 mod authorize;
 mod body;

@@ -4,7 +4,7 @@
 //! A line holds what was decided and how long it took, and nothing that a request carried besides its
 //! method and path: no query, no header value but the request's identifier. Lines are put together in
 //! memory and written by a thread, so that a slow disk or a full pipe delays no request; when the
-//! reader is so slow that [`MOST_PENDING`] bytes wait, lines are dropped and counted, and a line says
+//! reader is so slow that `MOST_PENDING` bytes wait, lines are dropped and counted, and a line says
 //! how many.
 
 mod line;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The connection as hyper sees it: only bytes that were judged.
 //!
-//! [`Guarded`] sits between the socket and hyper. It follows the framing of each request by itself and
+//! `Guarded` sits between the socket and hyper. It follows the framing of each request by itself and
 //! hands on nothing of a head before the whole head was found good, so that what hyper reads can be
 //! read in one way only. It also keeps the times: for a head, for a pause in a body, for an idle
 //! connection.
 //!
 //! A refusal must be answered in its turn, behind the answers to earlier requests on the connection,
 //! and hyper knows the turns. So in place of the refused head hyper gets a harmless one of ours
-//! ([`STAND_IN`]), and the service learns from [`Verdicts`] that request number *n* is refused: by its
+//! (`STAND_IN`), and the service learns from `Verdicts` that request number *n* is refused: by its
 //! number, never by what it contains, as a workload could send the stand-in itself.
 
 pub mod chunks;
