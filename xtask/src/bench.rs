@@ -37,10 +37,7 @@ const ALL: [Benchmark; 3] = [Benchmark::Startup, Benchmark::Connect, Benchmark::
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     packages::ensure_tools(BENCH, workspace)?;
     build::ebpf(workspace)?;
-    build::binaries(workspace)?;
-    Cmd::cargo("build")
-        .args(["--release", "--package", "keyward-bench"])
-        .run(workspace)?;
+    build::binaries(&["keyward-bench"], workspace)?;
     let directory = workspace.target().join("bench");
     workspace.make_directory(&directory)?;
     let chosen = if args.benchmarks.is_empty() {

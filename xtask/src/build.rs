@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     if args.ebpf {
         Ok(())
     } else {
-        binaries(workspace)
+        binaries(&[], workspace)
     }
 }
 
@@ -47,18 +47,16 @@ pub(crate) fn ebpf(workspace: &Workspace) -> Result<()> {
     publish(&built, workspace)
 }
 
-/// The release binaries.
-pub(crate) fn binaries(workspace: &Workspace) -> Result<()> {
+/// The release binaries, and those of `others`.
+///
+/// In one run of cargo: which features a dependency has depends on what is built with it, and a second run with another
+/// selection would compile it again.
+pub(crate) fn binaries(others: &[&str], workspace: &Workspace) -> Result<()> {
     packages::ensure_libclang(workspace)?;
+    let packages = ["firewall-user", "keyward-proxy"].iter().chain(others);
     Cmd::cargo("build")
-        .args([
-            "--release",
-            "--package",
-            "firewall-user",
-            "--package",
-            "keyward-proxy",
-            "--bins",
-        ])
+        .args(["--release", "--bins"])
+        .args(packages.flat_map(|package| ["--package", package]))
         .run(workspace)
 }
 

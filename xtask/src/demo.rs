@@ -21,10 +21,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     packages::ensure_tools(DEMO, workspace)?;
     build::ebpf(workspace)?;
-    build::binaries(workspace)?;
-    Cmd::cargo("build")
-        .args(["--release", "--package", "e2e", "--bin", "keyward-demo"])
-        .run(workspace)?;
+    build::binaries(&["e2e"], workspace)?;
     Cmd::new(workspace.release_binary("keyward-demo"))
         .args(&args.args)
         .with_root()

@@ -120,7 +120,7 @@ impl Step {
             Self::LintEbpf => lint_ebpf(workspace),
             Self::Doc => doc(workspace),
             Self::Deny => deny::run(workspace),
-            Self::Release => build::binaries(workspace),
+            Self::Release => build::binaries(&[], workspace),
             Self::Kernel => kernel::run(args.filter.as_deref(), workspace),
         }
     }
