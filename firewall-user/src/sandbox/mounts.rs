@@ -17,6 +17,7 @@ use nix::unistd::{Gid, Uid};
 
 use super::files::PrivateFile;
 use crate::sys;
+use crate::sys::mount::Attribute;
 
 /// Where keyward's files for `/etc` are put: below the private `/run`.
 const LAYER: &str = "/run/keyward-etc";
@@ -35,10 +36,13 @@ pub fn enter(files: &[PrivateFile], uid: Uid, gid: Gid) -> Result<()> {
         MsFlags::MS_PRIVATE | MsFlags::MS_REC,
         "cannot make the mounts private",
     )?;
+    // A program with file capabilities (ping has them on some hosts) could not even be executed: the kernel refuses to
+    // run it without what it may not have. So it runs without, and is told what it may not do when it tries.
+    give(c"/", Attribute::NoSetuid)?;
     mount_proc()?;
     mount_run(uid, gid)?;
     lay_over_etc(files)?;
-    read_only(c"/sys")
+    give(c"/sys", Attribute::ReadOnly)
 }
 
 fn mount_proc() -> Result<()> {
@@ -104,9 +108,9 @@ fn lay_over_etc(files: &[PrivateFile]) -> Result<()> {
     )
 }
 
-fn read_only(path: &'static CStr) -> Result<()> {
-    sys::mount::make_read_only(path)
-        .with_context(|| format!("cannot make {} read-only", path.to_string_lossy()))
+fn give(path: &'static CStr, attribute: Attribute) -> Result<()> {
+    sys::mount::set_attribute(path, attribute)
+        .with_context(|| format!("cannot make {} {attribute:?}", path.to_string_lossy()))
 }
 
 fn change(path: &str, flags: MsFlags, failure: &'static str) -> Result<()> {

@@ -17,10 +17,8 @@ use rustix::thread::{
 pub fn drop_to(uid: Uid, gid: Gid) -> Result<()> {
     empty_bounding_set()?;
     // With these a process of user id 0 (`--user root`) gets nothing for being 0.
-    let bits = CapabilitiesSecureBits::NO_ROOT
-        | CapabilitiesSecureBits::NO_ROOT_LOCKED
-        | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
-        | CapabilitiesSecureBits::KEEP_CAPS_LOCKED;
+    // The other bits stay free: ping sets one of them before it gives up what it does not have.
+    let bits = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
     set_capabilities_secure_bits(bits).context("cannot lock the secure bits")?;
     clear_ambient_capability_set().context("cannot clear the ambient capabilities")?;
     setgroups(&[]).context("cannot clear the supplementary groups")?;

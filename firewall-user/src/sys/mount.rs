@@ -4,12 +4,24 @@
 use std::ffi::CStr;
 use std::io;
 
-/// Makes a mount and everything below it read-only, without setuid programs and devices' meaning left as they are.
+/// An attribute of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// Nothing on it can be written to.
+    ReadOnly,
+    /// Set-user-id bits and file capabilities on it mean nothing.
+    NoSetuid,
+}
+
+/// Gives an attribute to a mount and to everything below it.
 ///
 /// `mount_setattr(2)` with `AT_RECURSIVE`: Linux 5.12. One call: no submount can be missed.
-pub fn make_read_only(path: &CStr) -> io::Result<()> {
+pub fn set_attribute(path: &CStr, attribute: Attribute) -> io::Result<()> {
     let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_set: match attribute {
+            Attribute::ReadOnly => libc::MOUNT_ATTR_RDONLY,
+            Attribute::NoSetuid => libc::MOUNT_ATTR_NOSUID,
+        },
         attr_clr: 0,
         propagation: 0,
         userns_fd: 0,
