@@ -394,6 +394,7 @@ print(result, took > 200)"
 }
 
 /// A filter of the workload's own that asks may not be put over keyward's: its answer could be "go on".
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn the_workload_cannot_answer_for_itself() {
     // seccomp(SECCOMP_SET_MODE_FILTER, NEW_LISTENER) with a filter that asks about socket(2) alone.
@@ -417,6 +418,7 @@ print('listens' if listener >= 0 else errno.errorcode[ctypes.get_errno()])
 }
 
 /// x32 calls have numbers of their own, which no other rule of the filter names.
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn there_are_no_calls_of_the_x32_abi() {
     const X32: &str = "

@@ -2,7 +2,7 @@
 //! Sockets that seccomp refuses: their callers wait until they are written down here, and are told `EPERM`.
 //!
 //! Nothing is decided here. The filter has decided already, see [`crate::sandbox::seccomp`]; if this were gone, the
-//! kernel would refuse with `ENOSYS`.
+//! kernel would refuse with `ENOSYS`. While keyward is stopped, they wait until it goes on.
 
 use std::fs;
 use std::io;
