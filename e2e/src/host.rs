@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ pub fn on_a_host(test: impl FnOnce(&Host) + Send + 'static) {
             scratch: tempfile::tempdir().expect("a scratch directory"),
         };
         // The workload's user works here.
-        let open = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        let open = fs::Permissions::from_mode(0o777);
         fs::set_permissions(host.scratch.path(), open).expect("an open scratch directory");
         test(&host);
     });

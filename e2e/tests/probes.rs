@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -220,7 +221,7 @@ fn static_binary(directory: &Path) -> std::path::PathBuf {
             .arg(&program)
             .arg(&source),
     );
-    let open = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+    let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(directory, open).unwrap();
     program
 }

@@ -60,7 +60,7 @@ impl Logs {
     }
 }
 
-/// Removes the logs of the oldest runs beyond [`KEPT_RUNS`].
+/// Removes the logs of the oldest runs beyond the newest 200.
 pub fn prune(parent: &Path) -> Result<()> {
     let describe = || format!("cannot tidy the log directory {}", parent.display());
     let mut runs: Vec<(SystemTime, PathBuf)> = Vec::new();

@@ -63,18 +63,17 @@ pub fn run(settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
     // The lock comes before everything that it guards.
     let run = Run::claim()?;
     timings.lap("prepare");
-    let result = guarded(
+    let (log_dir, timings_file) = (settings.log_dir.clone(), settings.timings.clone());
+    let prepared = Prepared {
         settings,
         core_limit,
-        &run,
-        &hierarchy,
-        &signals,
         files,
         filters,
-        &mut timings,
-    );
-    let (mut finished, log_dir, timings_file) = match result {
-        Ok(parts) => parts,
+        signals,
+    };
+    let result = guarded(prepared, &run, &hierarchy, &mut timings);
+    let mut finished = match result {
+        Ok(finished) => finished,
         Err(error) => {
             // The run never came to its own end: what it made is found as another run's leftovers would be.
             drop(run);
@@ -91,19 +90,29 @@ pub fn run(settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
     Ok(finished)
 }
 
-type Parts = (Finished, std::path::PathBuf, Option<std::path::PathBuf>);
+/// What is worked out before anything is made.
+struct Prepared {
+    settings: RunSettings,
+    core_limit: CoreLimit,
+    files: Vec<files::PrivateFile>,
+    filters: seccomp::Filters,
+    signals: Signals,
+}
 
 /// Everything between claiming the run's name and giving it back.
 fn guarded(
-    settings: RunSettings,
-    core_limit: CoreLimit,
+    prepared: Prepared,
     run: &Run,
     hierarchy: &Path,
-    signals: &Signals,
-    files: Vec<files::PrivateFile>,
-    filters: seccomp::Filters,
     timings: &mut Timings,
-) -> Result<Parts> {
+) -> Result<Finished> {
+    let Prepared {
+        settings,
+        core_limit,
+        files,
+        filters,
+        signals,
+    } = prepared;
     let logs = Logs::create(&settings.log_dir, run.id())?;
     // The proxy's process takes a while to come up and needs nothing yet, so it is started first. Forked while there
     // is one thread; what it is to know it learns later, over its socket.
@@ -151,7 +160,7 @@ fn guarded(
     let copying = attended.begin();
     let mut audit = Audit::new(run.id(), logs.audit.try_clone()?)?;
     let watching = Watch {
-        signals,
+        signals: &signals,
         attended: &mut attended,
         workload: &workload,
         proxy: &mut proxy,
@@ -188,15 +197,14 @@ fn guarded(
     let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
     collect(&mut leftovers, programs.detach());
     collect(&mut leftovers, cgroup.remove());
-    let finished = Finished {
+    Ok(Finished {
         outcome: outcome?,
         audit,
         lost,
         packets_stopped,
         log_directory: logs.directory().to_owned(),
         leftovers,
-    };
-    Ok((finished, settings.log_dir, settings.timings))
+    })
 }
 
 fn start_proxy(

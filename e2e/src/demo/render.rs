@@ -108,10 +108,16 @@ impl Show {
     }
 
     fn sights(&self) -> Vec<(String, String)> {
-        let list = |key: &str| match &self.saw[key] {
-            Value::Array(items) if items.is_empty() => "none".to_owned(),
-            Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-            other => plain(other),
+        let list = |key: &str| {
+            let Some(items) = self.saw[key].as_array() else {
+                return plain(&self.saw[key]);
+            };
+            let items: Vec<_> = items.iter().map(plain).collect();
+            if items.is_empty() {
+                "none".to_owned()
+            } else {
+                items.join(", ")
+            }
         };
         let mut sights = vec![
             ("user".to_owned(), list("user")),

@@ -75,12 +75,15 @@ fn request(socket: &Socket, message: RouteNetlinkMessage, flags: u16) -> io::Res
     let answer = answer.get(..length).unwrap_or_default();
     let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
         .map_err(|error| io::Error::other(format!("unreadable answer of the kernel: {error}")))?;
-    match answer.payload {
-        // No code means that it was an acknowledgement.
-        NetlinkPayload::Error(error) if error.code.is_none() => Ok(()),
-        NetlinkPayload::Error(error) => Err(error.to_io()),
-        _ => Err(io::Error::other(
+    let NetlinkPayload::Error(outcome) = answer.payload else {
+        return Err(io::Error::other(
             "unexpected answer of the kernel to a change of the loopback device",
-        )),
+        ));
+    };
+    // No code means that it was an acknowledgement.
+    if outcome.code.is_none() {
+        Ok(())
+    } else {
+        Err(outcome.to_io())
     }
 }

@@ -216,9 +216,10 @@ fn find(program: &OsStr, variables: &Variables) -> Result<PathBuf, Failure> {
 
 fn cannot_run(program: &Path, error: Errno) -> Failure {
     let text = format!("{}: {}", program.display(), error.desc());
-    match error {
-        Errno::ENOENT | Errno::ENOTDIR => Failure::NotFound(text),
-        _ => Failure::CannotRun(text),
+    if matches!(error, Errno::ENOENT | Errno::ENOTDIR) {
+        Failure::NotFound(text)
+    } else {
+        Failure::CannotRun(text)
     }
 }
 
