@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 
-pub(crate) use self::door::{serve_tcp, serve_udp};
+pub(crate) use self::door::{drain_udp, serve_tcp, serve_udp};
 
 /// Answers longer than this are never made, whatever a client says it can take.
 const MAX_PAYLOAD: u16 = 1232;

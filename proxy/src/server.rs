@@ -32,6 +32,8 @@ pub struct Server {
     room: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     doors: JoinSet<()>,
+    /// The sockets of the DNS door, for what lies unread in them at the end.
+    datagrams: Vec<Arc<UdpSocket>>,
     /// Doors that have nothing to drain.
     endless: JoinSet<()>,
 }
@@ -65,6 +67,7 @@ impl Server {
             tls,
             loader: Some(loader),
             draining: watch::Sender::new(false),
+            datagrams: Vec::new(),
             doors: JoinSet::new(),
             endless: JoinSet::new(),
         }
@@ -119,7 +122,8 @@ impl Server {
     /// When the socket cannot be made asynchronous.
     pub fn add_dns_udp(&mut self, socket: net::UdpSocket) -> io::Result<()> {
         socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from_std(socket)?;
+        let socket = Arc::new(UdpSocket::from_std(socket)?);
+        self.datagrams.push(Arc::clone(&socket));
         self.endless
             .spawn(dns::serve_udp(Arc::clone(&self.shared), socket));
         Ok(())
@@ -156,6 +160,10 @@ impl Server {
         let all = async { while self.doors.join_next().await.is_some() {} };
         if timeout(self.settings.limits.drain, all).await.is_err() {
             tracing::warn!("connections were still open at the end of the drain");
+        }
+        // What was asked in the last moment is to be in the log, too.
+        for socket in &self.datagrams {
+            dns::drain_udp(&self.shared, socket);
         }
     }
 }

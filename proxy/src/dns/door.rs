@@ -20,11 +20,14 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Most TCP connections at a time.
 const CONNECTIONS: usize = 64;
 
+/// Most datagrams that are judged at the end: a flood must not keep the proxy from ending.
+const DRAINED: usize = 1000;
+
 /// How long a failing socket rests before it is asked again.
 const REST: Duration = Duration::from_millis(50);
 
 /// Answers datagrams for ever.
-pub(crate) async fn serve_udp(shared: Arc<Shared>, socket: UdpSocket) {
+pub(crate) async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
     let mut buffer = vec![0; 65_535];
     loop {
         match socket.recv_from(&mut buffer).await {
@@ -45,6 +48,26 @@ pub(crate) async fn serve_udp(shared: Arc<Shared>, socket: UdpSocket) {
                 tokio::time::sleep(REST).await;
             }
         }
+    }
+}
+
+/// Judges the datagrams that are there, without waiting for more. Nobody is left to be answered.
+pub(crate) fn drain_udp(shared: &Shared, socket: &UdpSocket) {
+    let mut buffer = vec![0; 65_535];
+    for _ in 0..DRAINED {
+        let Ok((length, address)) = socket.try_recv_from(&mut buffer) else {
+            return;
+        };
+        let asker = Asker {
+            transport: Transport::Udp,
+            address,
+        };
+        // Judging writes it down.
+        drop(judge(
+            shared,
+            asker,
+            buffer.get(..length).unwrap_or_default(),
+        ));
     }
 }
 

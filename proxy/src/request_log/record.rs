@@ -142,6 +142,10 @@ impl Drop for Record {
         let link = &self.link;
         let request_bytes = link.request_bytes() + self.tunnelled;
         link.end(self.status, self.fault, request_bytes, self.response_bytes);
+        // An own endpoint: nothing was asked of a provider, so there is nothing to account for.
+        if matches!(self.decision, Decision::Answered) && self.complete {
+            return;
+        }
         let shared = link.shared();
         shared.log.add(|line| {
             line.plain("event", "request");
