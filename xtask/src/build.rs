@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::command::Cmd;
 use crate::packages;
-use crate::toolchain::{TARGET, Toolchain};
+use crate::toolchain::{TARGET, Toolchain, strip};
 use crate::workspace::Workspace;
 
 /// Build `target/release/keyward` and `target/release/keyward-proxy`
@@ -44,7 +44,10 @@ pub(crate) fn ebpf(workspace: &Workspace) -> Result<()> {
         .join("cargo")
         .join(TARGET)
         .join("ebpf/keyward-ebpf");
-    publish(&built, workspace)
+    // The debug information was there to make BTF of: nine tenths of the object, and names of the build machine's files.
+    let stripped = built.with_extension("stripped");
+    strip::debug_information(&built, &stripped, workspace)?;
+    publish(&stripped, workspace)
 }
 
 /// The release binaries, and those of `others`.

@@ -12,7 +12,9 @@
 mod debian;
 mod linker;
 mod nightly;
+pub(crate) mod strip;
 
+use std::env;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -107,7 +109,7 @@ impl Toolchain {
             .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
             // BTF tells the kernel and aya the types of maps and functions. The caller's own flags are meant for the
             // host, and are replaced.
-            .env("RUSTFLAGS", "-Clink-arg=--btf")
+            .env("RUSTFLAGS", rustflags(workspace))
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
     }
 }
@@ -138,6 +140,32 @@ impl Compiler {
             Kind::Nightly => nightly::cargo(subcommand),
         }
     }
+}
+
+/// `--btf` for the linker, and other names for the places of the build machine: BTF names source files.
+fn rustflags(workspace: &Workspace) -> String {
+    let (home, own) = match workspace.identity().builder() {
+        Some(builder) => (Some(builder.home.clone()), false),
+        None => (env::var_os("HOME").map(PathBuf::from), true),
+    };
+    let variable = |name| env::var_os(name).filter(|_| own).map(PathBuf::from);
+    // Of several that fit a path, the last one counts.
+    let places = [
+        (home, "home"),
+        (variable("RUSTUP_HOME"), "rustup"),
+        (variable("CARGO_HOME"), "cargo"),
+        (Some(workspace.root().to_owned()), "keyward"),
+    ];
+    let mut flags = String::from("-Clink-arg=--btf");
+    for (place, name) in places {
+        if let Some(place) = place {
+            flags.push_str(" --remap-path-prefix=");
+            flags.push_str(&place.to_string_lossy());
+            flags.push('=');
+            flags.push_str(name);
+        }
+    }
+    flags
 }
 
 fn missing() -> String {

@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 const VERSION: &str = "0.13.0";
 
 /// The LLVM versions that this bpf-linker can be compiled with.
-const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
+pub(super) const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
 pub(super) fn find_or_install(compiler: &Compiler, workspace: &Workspace) -> Result<PathBuf> {
     let own = workspace.tools().join("bin/bpf-linker");
