@@ -38,7 +38,9 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .without_time()
         .with_target(false)
-        .with_env_filter(EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_env_filter(
+            EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
+        )
         .init();
     match arguments.command {
         Commands::Run(args) => match commands::run::run(*args, host, core_limit) {
@@ -70,7 +72,11 @@ fn harden() -> io::Result<CoreLimit> {
 fn fail(error: &impl fmt::Display, status: u8) -> ExitCode {
     // Nobody is left to tell if standard error is closed.
     for line in error.to_string().lines().filter(|line| !line.is_empty()) {
-        let prefix = if line.starts_with(' ') { "" } else { "keyward: " };
+        let prefix = if line.starts_with(' ') {
+            ""
+        } else {
+            "keyward: "
+        };
         drop(writeln!(io::stderr(), "{prefix}{line}"));
     }
     ExitCode::from(status)

@@ -18,20 +18,30 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// gateway answering.
 pub fn gateway_answers(namespace: &OwnedFd, endpoints: &Endpoints) -> Result<()> {
     network::inside(namespace, || {
+        let address = |port| SocketAddr::from((Ipv4Addr::from(endpoints.v4), port));
+        let failure = |port| format!("the gateway does not answer on {}", address(port));
+        // All are asked before the first is heard: the proxy is one thread, and answers them in one go.
+        let mut asked = Vec::new();
         for port in endpoints.gateway_first..=endpoints.gateway_last {
-            let address = SocketAddr::from((Ipv4Addr::from(endpoints.v4), port));
-            check(address).with_context(|| format!("the gateway does not answer on {address}"))?;
+            asked.push((port, ask(address(port)).with_context(|| failure(port))?));
+        }
+        for (port, stream) in asked {
+            hear(stream).with_context(|| failure(port))?;
         }
         Ok(())
     })
 }
 
-fn check(address: SocketAddr) -> Result<()> {
+fn ask(address: SocketAddr) -> Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
     let request = format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
+    Ok(stream)
+}
+
+fn hear(mut stream: TcpStream) -> Result<()> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let status = answer.get(9..12).unwrap_or_default();

@@ -100,14 +100,16 @@ impl ProxyProcess {
         self.child.try_wait().ok().flatten().map(describe)
     }
 
-    /// Lets it write its last log lines, ends it and waits for it.
-    ///
-    /// The workload is gone by now, so there is nothing to finish but the logs.
+    /// Asks it to write its last log lines and to end. It does so while the caller goes on; see [`Self::stop`].
+    pub fn drain(&self) {
+        // If it is gone, there is nothing to ask for.
+        control::drain(&self.control).ok();
+    }
+
+    /// Waits for the end that [`Self::drain`] asked for, or makes one.
     pub fn stop(mut self) -> io::Result<()> {
-        if control::drain(&self.control).is_ok() {
-            let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-            poll(&mut ended, DRAIN)?;
-        }
+        let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut ended, DRAIN)?;
         self.child.kill()?;
         self.child.wait()?;
         Ok(())

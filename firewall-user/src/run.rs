@@ -175,12 +175,18 @@ fn guarded(
     let mut leftovers = Vec::new();
     drop(workload);
     collect(&mut leftovers, cgroup::kill_all(&cgroup));
+    // Nobody is left to serve; it writes its logs while the rest is torn down.
+    proxy.drain();
     copying.finish();
     attended.restore();
     // What was denied in the command's last moments.
     programs.events().drain(|event| audit.record(event));
     let packets_stopped = network::inside(&network.namespace, || Ok(nft::denied_packets()?));
     let packets_stopped = collect(&mut leftovers, packets_stopped).unwrap_or_default();
+    drop(network);
+    let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
+    collect(&mut leftovers, programs.detach());
+    collect(&mut leftovers, cgroup.remove());
     collect(
         &mut leftovers,
         proxy.stop().context("cannot stop keyward-proxy"),
@@ -193,10 +199,6 @@ fn guarded(
     requests
         .into_iter()
         .for_each(|log| audit.count_names(BufReader::new(log)));
-    drop(network);
-    let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
-    collect(&mut leftovers, programs.detach());
-    collect(&mut leftovers, cgroup.remove());
     Ok(Finished {
         outcome: outcome?,
         audit,
