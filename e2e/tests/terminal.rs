@@ -86,9 +86,15 @@ impl Terminal {
     }
 
     fn status(mut self) -> Option<i32> {
-        let status = self.script.wait().unwrap();
-        drop(self.keyboard);
-        status.code()
+        self.script.wait().unwrap().code()
+    }
+}
+
+impl Drop for Terminal {
+    /// Closes the terminal, if the test has not come to its end: what runs on it is hung up.
+    fn drop(&mut self) {
+        self.script.kill().ok();
+        self.script.wait().ok();
     }
 }
 
@@ -123,7 +129,7 @@ fn a_shell_can_stop_it_and_bring_it_back() {
         let mut terminal = Terminal::open(host, "env PS1='prompt> ' bash --norc --noprofile -i");
         terminal.shows("prompt> ");
         terminal.press(&format!(
-            "{} -- sh -c 'echo \"is\" ready; cat'\n",
+            "{} -- sh -c 'echo \"is\" ready; exec cat'\n",
             keyward(host)
         ));
         // What is typed before would be the shell's.
@@ -154,7 +160,7 @@ fn a_shell_inside_has_job_control() {
             &format!("{} --tty --env PS1=inner -- {inner}", keyward(host)),
         );
         terminal.shows("inner");
-        terminal.press("sh -c 'echo \"is\" ready; sleep 60'\n");
+        terminal.press("sh -c 'echo \"is\" ready; exec sleep 60'\n");
         terminal.shows("is ready\n");
         terminal.press("\x1a");
         terminal.shows("Stopped");
