@@ -17,11 +17,6 @@ mod events;
 mod load;
 mod object;
 mod programs;
-#[expect(
-    unsafe_code,
-    reason = "calls of bpf(2) that aya does not offer; see the module"
-)]
-mod sys;
 mod verify;
 
 pub use attach::{Attached, unpin};

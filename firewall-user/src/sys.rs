@@ -2,6 +2,7 @@
 //! The fence: every `unsafe` block and every system call without a safe wrapper in nix or rustix lives in this
 //! directory, one file a kernel area. The rest of the crate denies unsafe code.
 
+pub(crate) mod bpf;
 pub mod clone;
 pub mod descriptors;
 pub mod environ;

@@ -13,7 +13,8 @@ use std::{
 
 use aya::maps::MapData;
 
-use super::{Counters, EbpfError, Events, Loaded, programs::PROGRAMS, sys, verify};
+use super::{Counters, EbpfError, Events, Loaded, programs::PROGRAMS, verify};
+use crate::sys::bpf;
 
 /// The proof that every program is attached. Dropping it detaches nothing: the pins hold.
 #[derive(Debug)]
@@ -40,12 +41,12 @@ impl Attached {
         } = loaded;
         for (spec, program) in PROGRAMS.iter().zip(&programs) {
             let name = spec.name;
-            let link = sys::link_create(program.as_fd(), cgroup, spec.hook)
+            let link = bpf::link_create(program.as_fd(), cgroup, spec.hook)
                 .map_err(|source| EbpfError::Attach { name, source })?;
             let path = pins.join(name);
             CString::new(path.as_os_str().as_bytes())
                 .map_err(io::Error::other)
-                .and_then(|name| sys::pin(link.as_fd(), &name))
+                .and_then(|name| bpf::pin(link.as_fd(), &name))
                 .map_err(|source| EbpfError::Pin { path, source })?;
         }
         // After the last attach and before anyone is told: what the kernel shows counts.

@@ -27,8 +27,8 @@ use super::{
     Attached, Counters, EbpfError, Events,
     object::{self, COUNTERS, EVENTS, FLOWS},
     programs::PROGRAMS,
-    sys::{self, MapSpec, ProgramSpec, Types},
 };
+use crate::sys::bpf::{self, MapSpec, ProgramSpec, Types};
 
 /// Room for what the verifier says of a program that it refuses.
 const LOG_SIZE: usize = 1 << 20;
@@ -104,7 +104,7 @@ fn create_maps(object: &mut Object) -> Result<HashMap<String, (OwnedFd, aya_obj:
         .map_err(failed("read"))?
         .ok_or(EbpfError::Missing { name: ".BTF" })?
         .to_bytes();
-    let btf = sys::btf_load(&btf).map_err(failed("load the types of"))?;
+    let btf = bpf::btf_load(&btf).map_err(failed("load the types of"))?;
     let mut maps = HashMap::new();
     for (name, map) in object.maps.drain() {
         let kind = map.map_type();
@@ -127,12 +127,12 @@ fn create_maps(object: &mut Object) -> Result<HashMap<String, (OwnedFd, aya_obj:
             flags: map.map_flags(),
             types,
         };
-        let fd = sys::map_create(&name, &spec).map_err(failed("make a map of"))?;
+        let fd = bpf::map_create(&name, &spec).map_err(failed("make a map of"))?;
         if map.section_kind() == EbpfSectionKind::Rodata {
-            sys::map_write_first(fd.as_fd(), map.data())
+            bpf::map_write_first(fd.as_fd(), map.data())
                 .map_err(failed("fill the constants of"))?;
             // Before the programs are loaded: the verifier takes what it reads here for constants.
-            sys::map_freeze(fd.as_fd()).map_err(failed("freeze the constants of"))?;
+            bpf::map_freeze(fd.as_fd()).map_err(failed("freeze the constants of"))?;
         }
         maps.insert(name, (fd, map));
     }
@@ -203,9 +203,9 @@ fn load_programs(object: &Object) -> Result<Vec<OwnedFd>, EbpfError> {
 /// Loads one program. The verifier is quiet at first: writing its log costs more than the verifying.
 /// When it refuses it is asked again for its reasons.
 fn load_program(spec: &ProgramSpec<'_>) -> Result<OwnedFd, EbpfError> {
-    sys::program_load(spec, &mut []).or_else(|_refused| {
+    bpf::program_load(spec, &mut []).or_else(|_refused| {
         let mut log = vec![0; LOG_SIZE];
-        sys::program_load(spec, &mut log).map_err(|source| EbpfError::Program {
+        bpf::program_load(spec, &mut log).map_err(|source| EbpfError::Program {
             name: spec.name,
             log: tail(&log),
             source,

@@ -6,7 +6,8 @@ use std::os::fd::BorrowedFd;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use std::{io, path::Path};
 
-use super::{EbpfError, programs::PROGRAMS, sys};
+use super::{EbpfError, programs::PROGRAMS};
+use crate::sys::bpf;
 
 /// Checks that the pins hold a link for every program, and that the kernel runs the programs of these
 /// links at their hooks of this cgroup.
@@ -17,7 +18,7 @@ pub(super) fn links(pins: &Path, cgroup: BorrowedFd<'_>) -> Result<(), EbpfError
         let name = spec.name;
         let failed = |source| EbpfError::ReadBack { name, source };
         let pinned = pinned(&pins.join(name)).map_err(|error| failed(io::Error::other(error)))?;
-        let attached = sys::attached(cgroup, spec.hook).map_err(failed)?;
+        let attached = bpf::attached(cgroup, spec.hook).map_err(failed)?;
         if !attached.contains(&pinned) {
             return Err(EbpfError::NotAttached {
                 name,

@@ -26,26 +26,26 @@ type Name = [u8; 16];
 
 /// What a new map is like.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MapSpec<'a> {
-    pub(super) kind: u32,
-    pub(super) key_size: u32,
-    pub(super) value_size: u32,
-    pub(super) max_entries: u32,
-    pub(super) flags: u32,
+pub(crate) struct MapSpec<'a> {
+    pub(crate) kind: u32,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) flags: u32,
     /// The types of key and value, for the kinds of map that must have them.
-    pub(super) types: Option<Types<'a>>,
+    pub(crate) types: Option<Types<'a>>,
 }
 
 /// Ids in loaded type information.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Types<'a> {
-    pub(super) btf: BorrowedFd<'a>,
-    pub(super) key: u32,
-    pub(super) value: u32,
+pub(crate) struct Types<'a> {
+    pub(crate) btf: BorrowedFd<'a>,
+    pub(crate) key: u32,
+    pub(crate) value: u32,
 }
 
 /// Makes a map.
-pub(super) fn map_create(name: &str, spec: &MapSpec<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn map_create(name: &str, spec: &MapSpec<'_>) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         map_type: u32,
@@ -79,7 +79,7 @@ pub(super) fn map_create(name: &str, spec: &MapSpec<'_>) -> io::Result<OwnedFd> 
 }
 
 /// Writes the one value of an array map.
-pub(super) fn map_write_first(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+pub(crate) fn map_write_first(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     #[repr(C)]
     struct Attr {
         map_fd: u32,
@@ -100,7 +100,7 @@ pub(super) fn map_write_first(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<(
 }
 
 /// Takes away everybody's right to write to a map by system calls, for good.
-pub(super) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
     struct Attr {
         map_fd: u32,
@@ -115,7 +115,7 @@ pub(super) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Loads type information.
-pub(super) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         btf: u64,
@@ -138,16 +138,16 @@ pub(super) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
 
 /// A program to load.
 #[derive(Clone, Copy)]
-pub(super) struct ProgramSpec<'a> {
-    pub(super) name: &'static str,
-    pub(super) kind: bpf_prog_type,
-    pub(super) hook: bpf_attach_type,
-    pub(super) instructions: &'a [bpf_insn],
-    pub(super) license: &'a CStr,
+pub(crate) struct ProgramSpec<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) kind: bpf_prog_type,
+    pub(crate) hook: bpf_attach_type,
+    pub(crate) instructions: &'a [bpf_insn],
+    pub(crate) license: &'a CStr,
 }
 
 /// Has the verifier read a program. What it thinks of it goes to `log`, unless that is empty.
-pub(super) fn program_load(spec: &ProgramSpec<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+pub(crate) fn program_load(spec: &ProgramSpec<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         prog_type: u32,
@@ -186,7 +186,7 @@ pub(super) fn program_load(spec: &ProgramSpec<'_>, log: &mut [u8]) -> io::Result
 
 /// Attaches a program to a cgroup, by a link that detaches it when the last descriptor and the last
 /// pin are gone.
-pub(super) fn link_create(
+pub(crate) fn link_create(
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,
     hook: bpf_attach_type,
@@ -211,7 +211,7 @@ pub(super) fn link_create(
 }
 
 /// Gives a link a name in a BPF file system.
-pub(super) fn pin(link: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+pub(crate) fn pin(link: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
     #[repr(C)]
     struct Attr {
         pathname: u64,
@@ -227,7 +227,7 @@ pub(super) fn pin(link: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
 }
 
 /// The ids of the programs attached to this very cgroup (not to one above it) at this hook.
-pub(super) fn attached(cgroup: BorrowedFd<'_>, hook: bpf_attach_type) -> io::Result<Vec<u32>> {
+pub(crate) fn attached(cgroup: BorrowedFd<'_>, hook: bpf_attach_type) -> io::Result<Vec<u32>> {
     #[repr(C)]
     struct Attr {
         target_fd: u32,
