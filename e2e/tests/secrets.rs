@@ -147,7 +147,7 @@ fn the_real_key_is_in_no_log_file_environment_or_argument() {
         );
         assert_eq!(processes, BTreeSet::new());
         for place in [host.scratch(), Path::new("/run/keyward")] {
-            assert_eq!(in_files(place, REAL_KEY), [PathBuf::new(); 0]);
+            assert_eq!(in_files(place, REAL_KEY), Vec::<PathBuf>::new());
         }
     });
 }
@@ -199,7 +199,7 @@ fn a_crash_leaves_no_core_dump_with_the_key() {
         kill(keyward.pid(), Signal::SIGABRT).ok();
         keyward.wait();
         assert_eq!(cores(), control);
-        assert_eq!(in_files(host.scratch(), REAL_KEY), [PathBuf::new(); 0]);
+        assert_eq!(in_files(host.scratch(), REAL_KEY), Vec::<PathBuf>::new());
         succeed(host.run().args(["--", "true"]));
     });
 }
