@@ -247,7 +247,10 @@ proptest! {
         let broken = expected.iter().position(|it| it.body.is_none());
         let served = broken.map_or(served, |at| served.min(at + 1));
         let expected = sorted(expected.into_iter().take(served).collect());
-        prop_assert_eq!(&sorted(guarded.0), &expected);
+        // A body that is found broken before its request is handed over is refused together with its head.
+        let refused_whole = broken.is_some() && guarded.1.is_some();
+        let heard = expected.len() - usize::from(refused_whole);
+        prop_assert_eq!(&sorted(guarded.0)[..], &expected[..heard]);
         if all.refusal.is_some() && !ended && broken.is_none() && !expected.iter().any(closes) {
             prop_assert_eq!(guarded.1, all.refusal);
         }
