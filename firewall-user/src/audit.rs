@@ -114,14 +114,14 @@ impl Audit {
         };
         let event = &event;
         let line = self.line(event);
+        let (comm, bytes) = (line.comm.clone(), line_bytes(&line));
         self.count(Denied {
             what: describe::what(event),
-            comm: line.comm.clone(),
+            comm,
             reason: event.reason.name(),
             sentence: event.reason.sentence(),
         });
-        let line = line_bytes(&self.line(event));
-        self.append(line);
+        self.append(bytes);
     }
 
     /// Writes down that a socket was refused, as [`Self::record`] does.

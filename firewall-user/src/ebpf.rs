@@ -20,7 +20,7 @@ mod programs;
 mod verify;
 
 pub use attach::{Attached, unpin};
-pub use bpffs::{BPFFS, ensure_bpffs};
+pub use bpffs::{BPFFS, ensure_bpffs, is_bpffs};
 pub use error::EbpfError;
 pub use events::{Counters, Events};
 pub use load::{Loaded, load};

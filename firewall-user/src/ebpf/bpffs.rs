@@ -35,6 +35,11 @@ pub fn ensure_bpffs(path: &Path) -> Result<(), EbpfError> {
     Ok(())
 }
 
-fn is_bpffs(path: &Path) -> rustix::io::Result<bool> {
+/// Whether `path` is a BPF file system.
+///
+/// # Errors
+///
+/// `path` does not exist, or may not be looked at.
+pub fn is_bpffs(path: &Path) -> rustix::io::Result<bool> {
     Ok(u64::try_from(statfs(path)?.f_type).is_ok_and(|magic| magic == MAGIC))
 }

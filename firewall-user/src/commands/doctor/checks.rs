@@ -7,7 +7,6 @@ use std::thread;
 
 use anyhow::{Result, anyhow};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::utsname::uname;
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -121,11 +120,9 @@ fn cgroup_v2() -> Finding {
 }
 
 fn bpffs() -> Finding {
-    match statfs(Path::new("/sys/fs/bpf")) {
-        Ok(found) if found.filesystem_type() == BPF_FS_MAGIC => {
-            Finding::Present("mounted at /sys/fs/bpf".to_owned())
-        }
-        Ok(_) | Err(_) => Finding::Missing {
+    match ebpf::is_bpffs(Path::new(ebpf::BPFFS)) {
+        Ok(true) => Finding::Present("mounted at /sys/fs/bpf".to_owned()),
+        Ok(false) | Err(_) => Finding::Missing {
             found: "not mounted at /sys/fs/bpf".to_owned(),
             remedy: "keyward run mounts it when it needs it; or now: keyward doctor --fix",
         },
@@ -183,17 +180,13 @@ fn overlayfs() -> Finding {
 }
 
 fn landlock() -> Finding {
-    match landlock_abi() {
+    match crate::sys::landlock::abi() {
         Some(abi) => Finding::Present(format!("ABI {abi}")),
         None => Finding::Missing {
             found: "not enabled".to_owned(),
             remedy: "boot with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK=y)",
         },
     }
-}
-
-fn landlock_abi() -> Option<i64> {
-    crate::sys::landlock::abi()
 }
 
 fn leftovers() -> Finding {
