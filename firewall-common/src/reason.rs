@@ -103,6 +103,69 @@ reasons! {
     /// A socket of a family that no hook of the network layer sees.
     FamilyNotAllowed = 16, "family_not_allowed",
         "Sockets of this family may not be made: only IPv4, IPv6, Unix and netlink ones.";
+    /// A host that no allow rule names.
+    HostNotAllowed = 64, "host_not_allowed",
+        "No rule allows this host.";
+    /// A host that a block rule names.
+    HostBlocked = 65, "host_blocked",
+        "A rule blocks this host.";
+    /// An allowed host, at a port that no rule allows.
+    PortNotAllowed = 66, "port_not_allowed",
+        "The host is allowed, but not at this port.";
+    /// An allowed host and port, with another protocol than the rule's.
+    SchemeNotAllowed = 67, "scheme_not_allowed",
+        "The host is allowed at this port, but not with what the connection speaks.";
+    /// An allowed host, with a method or a path that the rule does not have.
+    RequestNotAllowed = 68, "request_not_allowed",
+        "The host is allowed, but not this method or path.";
+    /// An address that no rule lists.
+    AddressNotAllowed = 69, "address_not_allowed",
+        "Addresses are reached by name, or if a rule lists the address itself.";
+    /// A name that leads to a private, loopback or link-local address.
+    PrivateAddress = 70, "private_address",
+        "The name leads to a private or local address, and no rule lists that network.";
+    /// TLS, HTTP, DNS and CONNECT do not name the same host.
+    NameMismatch = 71, "name_mismatch",
+        "The connection names another host than the one that it was made to.";
+    /// Encrypted ClientHello.
+    EncryptedClientHello = 72, "encrypted_client_hello",
+        "The TLS handshake hides the host's name (encrypted ClientHello).";
+    /// A ClientHello that cannot be read.
+    BadClientHello = 73, "bad_client_hello",
+        "The TLS handshake cannot be read: malformed, or larger than 16 KiB.";
+    /// The first bytes did not come in time.
+    FirstBytesTimedOut = 74, "first_bytes_timed_out",
+        "The connection did not say in time whom it is for.";
+    /// An address of the synthetic pool that stands for no name.
+    StaleAddress = 75, "stale_address",
+        "No name was given this address: it is not from our DNS, or too old.";
+    /// A record type that is not answered.
+    QueryNotAnswered = 76, "query_not_answered",
+        "Only addresses are looked up (A, AAAA, and PTR for what we answered).";
+    /// A DNS message that is not a plain question.
+    BadQuery = 77, "bad_query",
+        "The DNS message is not one well-formed question.";
+    /// An open connection that a new policy does not allow.
+    PolicyChanged = 78, "policy_changed",
+        "The policy was changed and does not allow this connection any more.";
+    /// A port of the host that is not opened.
+    HostPortNotAllowed = 79, "host_port_not_allowed",
+        "This port of the host is not opened.";
+    /// A connection that the kernel side did not write down.
+    UnknownPeer = 80, "unknown_peer",
+        "The connection is not one that the workload was seen to make.";
+    /// An HTTP message at a door that is refused for its form.
+    BadRequest = 81, "bad_request",
+        "The HTTP request is malformed, ambiguous or too large.";
+    /// HTTP/2 without TLS.
+    Http2Plaintext = 82, "http2_plaintext",
+        "HTTP/2 without TLS is not carried: its requests could not be judged one by one.";
+    /// More connections than there may be.
+    TooManyConnections = 83, "too_many_connections",
+        "There are as many open connections as there may be.";
+    /// The name or address that is allowed could not be reached.
+    Unreachable = 84, "unreachable",
+        "It is allowed, but could not be reached.";
 }
 
 impl Reason {

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which hosts a workload may reach.
+//!
+//! [`RawPolicy`] is what people wrote, each rule with the place where it stands; [`Policy`] is the same, checked and
+//! ready to be asked; [`Policy::decide`] is the one decision that the proxy's doors, `keyward explain` and the tests
+//! share.
+#![forbid(unsafe_code)]
+
+mod host;
+mod policy;
+mod raw;
+
+pub use self::{
+    host::{Host, HostError, Name},
+    policy::{Asked, Decision, Policy, PolicyError, Rule, Scheme},
+    raw::{Entry, Mode, Origin, RawPolicy},
+};
