@@ -8,8 +8,9 @@
 //! 2. The supervisor sends the credentials, in a frame of its own that is not JSON: a JSON parser would
 //!    leave copies of them in memory that nobody wipes.
 //! 3. The proxy answers `{"ready":true}` when it serves, or `{"error":"…"}` and ends.
-//! 4. Later the supervisor may send `{"drain":true}`: the proxy takes no new connections, lets what
-//!    runs finish, and ends. When the supervisor's end closes, for whatever reason, the proxy ends at
+//! 4. Later the supervisor may send `{"policy":…}`, a [`RawPolicy`]: the proxy puts it in force, or
+//!    keeps the old one, and answers which. Or `{"drain":true}`: the proxy takes no new connections,
+//!    lets what runs finish, and ends. When the supervisor's end closes, for whatever reason, the proxy ends at
 //!    once: nothing then guards the workload, and a credential must not outlive its guard.
 //!
 //! A message is its length as a big-endian `u32`, then that many bytes. Nothing of the workload's ever
@@ -23,12 +24,13 @@ pub(crate) use self::proxy::from_standard_input;
 
 use std::{io, time::Duration};
 
+use keyward_policy::RawPolicy;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     frame::{decode_credentials, decode_start},
-    proxy::{Order, Start, accept, next_order, refuse, say_ready},
-    supervisor::{drain, start},
+    proxy::{Order, Start, accept, answer_policy, next_order, refuse, say_ready},
+    supervisor::{drain, replace_policy, start},
 };
 use crate::settings::RawSettings;
 
@@ -56,6 +58,14 @@ pub enum Role {
     DnsUdp,
     /// A listening TCP socket on which DNS is asked.
     DnsTcp,
+    /// A listening TCP socket that the kernel redirects connections to.
+    Transparent,
+    /// A listening TCP socket for clients that know that it is a proxy.
+    Explicit,
+    /// Where decisions about hosts go, one JSON line each.
+    AuditLog,
+    /// A listening Unix socket at which root reads what is going on.
+    Status,
     /// Where the request log goes, one JSON line a request.
     RequestLog,
     /// Where diagnostics go, JSON lines.
@@ -86,13 +96,18 @@ pub const VERSION: u32 = 1;
 enum Answer {
     Ready(bool),
     Error(String),
+    /// A new policy is in force, and ended so many open connections.
+    Replaced(usize),
+    /// A new policy is not in force; the old one is.
+    Kept(String),
 }
 
 /// The supervisor's later messages.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Later {
     Drain(bool),
+    Policy(Box<RawPolicy>),
 }
 
 /// Why a start did not succeed, on either side.

@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) log: RequestLog,
     pub(crate) metrics: Metrics,
-    pub(crate) peers: Peers,
+    pub(crate) peers: Arc<Peers>,
     /// Each provider of the table, and whether it is configured.
     pub(crate) providers: Vec<(&'static Provider, bool)>,
     pub(crate) started: Instant,

@@ -10,6 +10,8 @@
 pub mod control;
 pub mod credential;
 pub mod dns;
+mod egress;
+mod explicit;
 pub mod gateway;
 pub mod harden;
 mod metrics;
@@ -22,4 +24,6 @@ mod respond;
 pub mod server;
 pub mod settings;
 pub mod standalone;
+mod status;
+mod transparent;
 mod upstream;

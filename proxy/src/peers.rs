@@ -25,6 +25,8 @@ pub(crate) struct Peer {
     pub(crate) comm: String,
     /// Cgroup id.
     pub(crate) cgroup: u64,
+    /// Where it was going before the kernel redirected it; the listener itself if it asked for that.
+    pub(crate) original: SocketAddr,
 }
 
 /// Where peers are looked up.
@@ -48,6 +50,11 @@ impl Peers {
         Ok(Self(Some(Flows::try_from(map)?)))
     }
 
+    /// Whether somebody writes down who connects, so that whoever is not found is a stranger.
+    pub(crate) fn are_recorded(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The process that connected, or sent a datagram, from `address`.
     pub(crate) fn find(&self, transport: Transport, address: SocketAddr) -> Option<Peer> {
         let flows = self.0.as_ref()?;
@@ -59,8 +66,12 @@ impl Peers {
         let info = flows
             .get(&FlowKey::new(transport, peer).to_bytes(), 0)
             .ok()?;
-        let owner = FlowInfo::from_bytes(&info).owner;
+        let FlowInfo {
+            owner, original, ..
+        } = FlowInfo::from_bytes(&info);
+        let ip = IpAddr::from(original.address.to_bytes()).to_canonical();
         Some(Peer {
+            original: SocketAddr::new(ip, original.port),
             pid: owner.tgid,
             comm: String::from_utf8_lossy(owner.command()).into_owned(),
             cgroup: owner.cgroup,

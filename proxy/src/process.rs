@@ -10,6 +10,7 @@ use std::{
     process::ExitCode, time::Duration,
 };
 
+use keyward_policy::Policy;
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
@@ -23,7 +24,7 @@ use crate::{
     peers::Peers,
     provider::provider,
     request_log::RequestLog,
-    server::Server,
+    server::{Logs, Server},
     settings::Settings,
     standalone,
 };
@@ -87,9 +88,12 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
         let mut server = Server::new(
             start.settings,
             start.credentials,
-            log.clone(),
+            Logs {
+                requests: log.clone(),
+                audit: RequestLog::none(),
+            },
             Peers::unknown(),
-        );
+        )?;
         for (provider, listener) in start.listeners {
             server.add_gateway(provider, listener)?;
         }
@@ -118,7 +122,7 @@ fn supervised() -> Result<(), Box<dyn Error>> {
         .map_err(Into::into)
         .and_then(|()| control::accept(&stream).map_err(Into::into))
         .and_then(|start| prepare(start, &stream));
-    let (runtime, server, log) = match started {
+    let (runtime, server, logs) = match started {
         Ok(started) => started,
         Err(error) => {
             let why = sentence(&*error);
@@ -130,6 +134,7 @@ fn supervised() -> Result<(), Box<dyn Error>> {
     let ended = runtime.block_on(async {
         let mut stream = tokio::net::UnixStream::from_std(stream)?;
         let (drain, drained) = tokio::sync::oneshot::channel();
+        let egress = server.egress();
         let running = server.run(async {
             // An error means that nothing more is going to be said, which is an end below.
             let _drain: Result<(), _> = drained.await;
@@ -141,18 +146,26 @@ fn supervised() -> Result<(), Box<dyn Error>> {
                 () = &mut running => return Ok(()),
                 order = control::next_order(&mut stream) => match order {
                     Order::Drain => drop(drain.take().map(|it| it.send(()))),
+                    Order::Policy(raw) => {
+                        let result = Policy::new(&raw).map(|policy| egress.replace_policy(policy));
+                        let result = result.map_err(|faults| faults.to_string());
+                        if control::answer_policy(&mut stream, result).await.is_err() {
+                            return Ok(());
+                        }
+                    }
                     Order::End => return Ok::<(), io::Error>(()),
                 }
             }
         }
     });
-    log.flush(LAST_LINES);
+    logs.requests.flush(LAST_LINES);
+    logs.audit.flush(LAST_LINES);
     // Without waiting for anything: there is no supervisor any more.
     runtime.shutdown_background();
     ended.map_err(Into::into)
 }
 
-type Prepared = (Runtime, Server, RequestLog);
+type Prepared = (Runtime, Server, Logs);
 
 /// Everything up to the word that the proxy serves.
 fn prepare(
@@ -161,7 +174,9 @@ fn prepare(
 ) -> Result<Prepared, Box<dyn Error>> {
     let mut listeners = Vec::new();
     let (mut dns_udp, mut dns_tcp, mut peers) = (Vec::new(), Vec::new(), Peers::unknown());
-    let (mut requests, mut diagnostics_file) = (None, None);
+    let (mut transparent, mut explicit) = (Vec::new(), Vec::new());
+    let (mut requests, mut audit, mut diagnostics_file) = (None, None, None);
+    let mut status = None;
     for (role, descriptor) in start.descriptors {
         match role {
             Role::Gateway { provider: name } => {
@@ -169,6 +184,10 @@ fn prepare(
                 listeners.push((provider, std::net::TcpListener::from(descriptor)));
             }
             Role::RequestLog => requests = Some(File::from(descriptor)),
+            Role::AuditLog => audit = Some(File::from(descriptor)),
+            Role::Transparent => transparent.push(std::net::TcpListener::from(descriptor)),
+            Role::Explicit => explicit.push(std::net::TcpListener::from(descriptor)),
+            Role::Status => status = Some(std::os::unix::net::UnixListener::from(descriptor)),
             Role::DiagnosticLog => diagnostics_file = Some(File::from(descriptor)),
             Role::DnsUdp => dns_udp.push(std::net::UdpSocket::from(descriptor)),
             Role::DnsTcp => dns_tcp.push(std::net::TcpListener::from(descriptor)),
@@ -178,13 +197,13 @@ fn prepare(
     let level = start.settings.log.level.clone();
     diagnostics(level.as_deref(), diagnostics_file)?;
     let settings = Settings::try_from(start.settings)?;
-    let log = match requests {
-        Some(file) => RequestLog::to(file)?,
-        None => RequestLog::none(),
+    let logs = Logs {
+        requests: log_to(requests)?,
+        audit: log_to(audit)?,
     };
     let runtime = runtime(&settings)?;
     let guard = runtime.enter();
-    let mut server = Server::new(settings, start.credentials, log.clone(), peers);
+    let mut server = Server::new(settings, start.credentials, logs.clone(), peers)?;
     for (provider, listener) in listeners {
         server.add_gateway(provider, listener)?;
     }
@@ -194,10 +213,23 @@ fn prepare(
     for listener in dns_tcp {
         server.add_dns_tcp(listener)?;
     }
+    for listener in transparent {
+        server.add_transparent(listener)?;
+    }
+    for listener in explicit {
+        server.add_explicit(listener)?;
+    }
+    if let Some(listener) = status {
+        server.add_status(listener)?;
+    }
     control::say_ready(stream)?;
     server.load_roots()?;
     drop(guard);
-    Ok((runtime, server, log))
+    Ok((runtime, server, logs))
+}
+
+fn log_to(file: Option<File>) -> io::Result<RequestLog> {
+    file.map_or_else(|| Ok(RequestLog::none()), RequestLog::to)
 }
 
 /// One thread unless the settings ask for more: one workload's requests are not worth the traffic

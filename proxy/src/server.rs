@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The proxy as a value: doors are added, roots are loaded, and it runs until it is drained.
 
-use std::{io, net, sync::Arc, time::Instant};
+use std::{io, net, os::unix::net::UnixListener, sync::Arc, time::Instant};
 
 use tokio::{
     net::{TcpListener, UdpSocket},
@@ -13,12 +13,15 @@ use tokio::{
 use crate::{
     credential::Credentials,
     dns,
+    egress::{Dialler, Egress, Names, Resolver},
+    explicit,
     gateway::{Gateway, Serving, Shared, serve},
     metrics::Metrics,
     peers::Peers,
     provider::{Provider, providers},
     request_log::RequestLog,
     settings::{Limits, Settings},
+    status, transparent,
     upstream::tls::{Loader, Tls},
 };
 
@@ -36,30 +39,55 @@ pub struct Server {
     datagrams: Vec<Arc<UdpSocket>>,
     /// Doors that have nothing to drain.
     endless: JoinSet<()>,
+    egress: Arc<Egress>,
+}
+
+/// Where lines go.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    /// One line a request at the gateway.
+    pub requests: RequestLog,
+    /// One line a decision about a host.
+    pub audit: RequestLog,
 }
 
 impl Server {
     /// A proxy without doors. Needs a Tokio runtime from here on.
-    #[must_use]
+    ///
+    /// # Errors
+    ///
+    /// When the host's own resolver configuration cannot be used.
     pub fn new(
         settings: Settings,
         credentials: Credentials,
-        log: RequestLog,
+        logs: Logs,
         peers: Peers,
-    ) -> Self {
+    ) -> io::Result<Self> {
+        let peers = Arc::new(peers);
+        let upstream = Arc::new(settings.upstream.clone());
+        let egress = Egress::new(
+            settings.run.clone(),
+            settings.limits,
+            Arc::clone(&peers),
+            logs.audit,
+            Names::default(),
+            Dialler::new(upstream, Resolver::default(), settings.limits.connect),
+            settings.policy.clone(),
+        );
         let configured =
             |it: &'static Provider| (it, it.servable() && credentials.get(it.name).is_some());
         let shared = Shared {
             run: settings.run.clone(),
             limits: settings.limits,
-            log,
+            log: logs.requests,
             metrics: Metrics::default(),
             peers,
             providers: providers().iter().map(configured).collect(),
             started: Instant::now(),
         };
         let (tls, loader) = Tls::new(&settings.upstream);
-        Self {
+        Ok(Self {
+            egress: Arc::new(egress),
             room: Arc::new(Semaphore::new(settings.limits.connections)),
             settings,
             credentials,
@@ -70,7 +98,52 @@ impl Server {
             datagrams: Vec::new(),
             doors: JoinSet::new(),
             endless: JoinSet::new(),
-        }
+        })
+    }
+
+    /// What a new policy is given to.
+    pub(crate) fn egress(&self) -> Arc<Egress> {
+        Arc::clone(&self.egress)
+    }
+
+    /// Serves connections that the kernel redirected.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be made asynchronous.
+    pub fn add_transparent(&mut self, listener: net::TcpListener) -> io::Result<()> {
+        let listener = asynchronous(listener)?;
+        let (egress, room) = (self.egress(), Arc::clone(&self.room));
+        let draining = self.draining.subscribe();
+        self.doors
+            .spawn(transparent::serve(egress, listener, room, draining));
+        Ok(())
+    }
+
+    /// Serves clients that know that it is a proxy.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be made asynchronous.
+    pub fn add_explicit(&mut self, listener: net::TcpListener) -> io::Result<()> {
+        let listener = asynchronous(listener)?;
+        let (egress, room) = (self.egress(), Arc::clone(&self.room));
+        let draining = self.draining.subscribe();
+        self.doors
+            .spawn(explicit::serve(egress, listener, room, draining));
+        Ok(())
+    }
+
+    /// Tells root what is going on.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be made asynchronous.
+    pub fn add_status(&mut self, listener: UnixListener) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        self.endless.spawn(status::serve(self.egress(), listener));
+        Ok(())
     }
 
     /// Serves `provider` on `listener`. Without a credential every request there is answered 503.
@@ -83,8 +156,7 @@ impl Server {
         provider: &'static Provider,
         listener: net::TcpListener,
     ) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        let listener = asynchronous(listener)?;
         let settings = self.settings.providers.get(provider.name);
         let serving = settings
             .zip(self.credentials.get(provider.name))
@@ -135,8 +207,7 @@ impl Server {
     ///
     /// When the listener cannot be made asynchronous.
     pub fn add_dns_tcp(&mut self, listener: net::TcpListener) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        let listener = asynchronous(listener)?;
         self.endless
             .spawn(dns::serve_tcp(Arc::clone(&self.shared), listener));
         Ok(())
@@ -166,4 +237,9 @@ impl Server {
             dns::drain_udp(&self.shared, socket);
         }
     }
+}
+
+fn asynchronous(listener: net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }

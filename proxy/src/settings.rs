@@ -13,11 +13,12 @@ mod target;
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use http::{HeaderName, HeaderValue};
+use keyward_policy::Policy;
 
 pub(crate) use self::parse::is_identifier;
 pub use self::{
     limits::Limits,
-    raw::{RawLimits, RawLog, RawProvider, RawSettings, RawUpstream},
+    raw::{Answers, RawDns, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream},
     target::{Scheme, Target},
 };
 use crate::provider::Provider;
@@ -34,6 +35,10 @@ pub struct Settings {
     pub providers: BTreeMap<&'static str, ProviderSettings>,
     /// How upstreams are reached.
     pub upstream: UpstreamSettings,
+    /// Which hosts may be reached besides the providers.
+    pub policy: Policy,
+    /// How names are answered and looked up.
+    pub dns: RawDns,
     /// Sizes and times.
     pub limits: Limits,
 }

@@ -6,6 +6,7 @@
 
 mod connect;
 mod pool;
+pub(crate) mod race;
 pub(crate) mod tls;
 
 pub(crate) use self::{

@@ -6,19 +6,17 @@ use std::{
     os::unix::net::UnixStream,
 };
 
-use tokio::io::AsyncReadExt as _;
+use keyward_policy::RawPolicy;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
 use super::{
-    Answer, ControlError, Later, Role, START_TIMEOUT,
+    Answer, ControlError, Later, MAX_MESSAGE, Role, START_TIMEOUT,
     descriptors::{receive_exact, send},
     frame::{decode_credentials, decode_start, length, prefix},
     socket,
 };
 use crate::{credential::Credentials, settings::RawSettings};
-
-/// Longest later message, in bytes.
-const MAX_LATER: usize = 1024;
 
 /// What the supervisor sent.
 #[derive(Debug)]
@@ -33,8 +31,10 @@ pub struct Start {
 }
 
 /// What the supervisor wants later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Order {
+    /// Put this policy in force, and say so with [`answer_policy`].
+    Policy(Box<RawPolicy>),
     /// Finish what runs, then end.
     Drain,
     /// The supervisor is gone, or cannot be understood: end at once.
@@ -91,7 +91,7 @@ pub async fn next_order(stream: &mut tokio::net::UnixStream) -> Order {
     if stream.read_exact(&mut size).await.is_err() {
         return Order::End;
     }
-    let Some(size) = length(size).ok().filter(|it| *it <= MAX_LATER) else {
+    let Some(size) = length(size).ok().filter(|it| *it <= MAX_MESSAGE) else {
         return Order::End;
     };
     let mut bytes = vec![0; size];
@@ -100,15 +100,38 @@ pub async fn next_order(stream: &mut tokio::net::UnixStream) -> Order {
     }
     match serde_json::from_slice(&bytes) {
         Ok(Later::Drain(true)) => Order::Drain,
+        Ok(Later::Policy(policy)) => Order::Policy(policy),
         Ok(Later::Drain(false)) | Err(_) => Order::End,
     }
 }
 
+/// Tells the supervisor what became of its policy: how many connections it ended, or why the old one stays.
+///
+/// # Errors
+///
+/// When it cannot be told.
+pub async fn answer_policy(
+    stream: &mut tokio::net::UnixStream,
+    result: Result<usize, String>,
+) -> Result<(), ControlError> {
+    let answer = match result {
+        Ok(ended) => Answer::Replaced(ended),
+        Err(why) => Answer::Kept(why),
+    };
+    stream
+        .write_all(&message(&answer)?)
+        .await
+        .map_err(socket("write"))
+}
+
 fn answer(stream: &UnixStream, answer: &Answer) -> Result<(), ControlError> {
+    send(stream, &message(answer)?, &[]).map_err(socket("sendmsg"))
+}
+
+fn message(answer: &Answer) -> Result<Vec<u8>, ControlError> {
     let bytes =
         serde_json::to_vec(answer).map_err(|_cause| ControlError::Malformed("own answer"))?;
-    let message = [&prefix(bytes.len())?[..], &bytes].concat();
-    send(stream, &message, &[]).map_err(socket("sendmsg"))
+    Ok([&prefix(bytes.len())?[..], &bytes].concat())
 }
 
 /// Reads one message. The buffer is wiped on drop: the second message is secrets.

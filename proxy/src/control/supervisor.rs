@@ -3,6 +3,8 @@
 
 use std::{os::fd::BorrowedFd, os::unix::net::UnixStream, time::Instant};
 
+use keyward_policy::RawPolicy;
+
 use super::{
     Answer, ControlError, Later, MAX_DESCRIPTORS, Role, START_TIMEOUT, StartMessage, VERSION,
     descriptors::{receive_exact, send},
@@ -51,6 +53,27 @@ pub fn start(
         Answer::Ready(true) => Ok(()),
         Answer::Ready(false) => Err(ControlError::Malformed("an answer that says neither")),
         Answer::Error(why) => Err(ControlError::Refused(why)),
+        Answer::Replaced(_) | Answer::Kept(_) => {
+            Err(ControlError::Malformed("an answer to no question"))
+        }
+    }
+}
+
+/// Puts another policy in force, for what comes and for what is open. Says how many open connections it ended.
+///
+/// # Errors
+///
+/// [`ControlError::Refused`] when the old policy stays in force; anything else when the proxy cannot be talked to.
+pub fn replace_policy(stream: &UnixStream, policy: &RawPolicy) -> Result<usize, ControlError> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    let policy = Later::Policy(Box::new(policy.clone()));
+    send_message(stream, &to_json(&policy)?, &[])?;
+    match receive_answer(stream, deadline)? {
+        Answer::Replaced(ended) => Ok(ended),
+        Answer::Kept(why) => Err(ControlError::Refused(why)),
+        Answer::Ready(_) | Answer::Error(_) => {
+            Err(ControlError::Malformed("an answer to another question"))
+        }
     }
 }
 

@@ -36,6 +36,13 @@ pub struct Limits {
     pub websocket_idle: Duration,
     /// How long a drain waits for running requests.
     pub drain: Duration,
+    /// How long a redirected connection has to say whom it is for. 10 s: a client sends its ClientHello at once.
+    pub first_bytes: Duration,
+    /// Longest silence in both directions of a tunnel. One hour, as for WebSockets: an ssh session waits while its
+    /// user thinks.
+    pub tunnel_idle: Duration,
+    /// Longest life of a tunnel. One day.
+    pub tunnel_total: Duration,
 }
 
 impl Default for Limits {
@@ -52,6 +59,9 @@ impl Default for Limits {
             upstream_idle: Duration::from_secs(300),
             websocket_idle: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
+            first_bytes: Duration::from_secs(10),
+            tunnel_idle: Duration::from_secs(3600),
+            tunnel_total: Duration::from_secs(86_400),
         }
     }
 }
@@ -123,6 +133,21 @@ impl Limits {
                 default.websocket_idle,
             ),
             drain: time("drain_seconds", raw.drain_seconds, default.drain),
+            first_bytes: time(
+                "first_bytes_seconds",
+                raw.first_bytes_seconds,
+                default.first_bytes,
+            ),
+            tunnel_idle: time(
+                "tunnel_idle_seconds",
+                raw.tunnel_idle_seconds,
+                default.tunnel_idle,
+            ),
+            tunnel_total: time(
+                "tunnel_total_seconds",
+                raw.tunnel_total_seconds,
+                default.tunnel_total,
+            ),
         }
     }
 }

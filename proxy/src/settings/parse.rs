@@ -2,6 +2,7 @@
 //! From raw settings to checked ones, every fault named.
 
 use http::{HeaderName, HeaderValue};
+use keyward_policy::{Policy, PolicyError};
 
 use super::{
     Limits, OpenedRoute, ProviderSettings, RawProvider, RawSettings, RawUpstream, Resolution,
@@ -53,11 +54,17 @@ impl TryFrom<RawSettings> for Settings {
         let providers = providers.collect();
         let upstream = parse_upstream(&raw.upstream, &mut faults);
         let limits = Limits::parse(&raw.limits, &mut faults);
+        let policy = Policy::new(&raw.policy).unwrap_or_else(|PolicyError(found)| {
+            faults.extend(found.iter().map(|(at, why)| format!("{at}: {why}")));
+            Policy::default()
+        });
         let settings = Self {
             run: raw.run,
             worker_threads,
             providers,
             upstream,
+            policy,
+            dns: raw.dns,
             limits,
         };
         if faults.is_empty() {

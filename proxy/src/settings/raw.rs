@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
+use keyward_policy::RawPolicy;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -27,6 +28,10 @@ pub struct RawSettings {
     pub providers: BTreeMap<String, RawProvider>,
     /// How upstreams are reached.
     pub upstream: RawUpstream,
+    /// Which hosts may be reached besides the providers.
+    pub policy: RawPolicy,
+    /// How names are answered and looked up.
+    pub dns: RawDns,
     /// Sizes and times.
     pub limits: RawLimits,
     /// Where to write what.
@@ -87,6 +92,28 @@ pub struct RawUpstream {
     pub http2: Option<bool>,
 }
 
+/// How names are answered and looked up.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawDns {
+    /// What an allowed name is answered with.
+    pub answers: Answers,
+    /// Servers to ask in place of the host's own: an address, `address:port`, or the URL of a DNS over HTTPS service.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
+}
+
+/// What an allowed name is answered with.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answers {
+    /// An address of a pool that stands for this name alone.
+    #[default]
+    Synthetic,
+    /// The addresses that it has, for tools that look at them.
+    Real,
+}
+
 /// Sizes in bytes, times in seconds. Absent: the default in `limits.rs`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -117,6 +144,12 @@ pub struct RawLimits {
     pub websocket_idle_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_bytes_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel_idle_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel_total_seconds: Option<f64>,
 }
 
 /// Where to write what.

@@ -16,20 +16,15 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::tls::Tls;
+use super::{race, tls::Tls};
 use crate::{
     refusal::UpstreamFault,
     settings::{Scheme, Target, UpstreamSettings},
 };
-
-/// Head start of an address before the next one is tried beside it: the recommended delay of
-/// RFC 8305, section 8.
-const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Receive window of one stream. Bounds what a workload that does not read makes us hold.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -150,7 +145,7 @@ impl Connector {
     ) -> Result<(Stream, SocketAddr, Protocol), UpstreamFault> {
         let all = async {
             let tcp = match self.fixed {
-                Some(address) => dial(address).await?,
+                Some(address) => race::dial(address).await?,
                 None => self.dial_name().await?,
             };
             let address = tcp
@@ -195,11 +190,10 @@ impl Connector {
             })
     }
 
-    /// Resolves the name and dials its addresses, the families in turn, each a little after the one
-    /// before; the first connection wins (RFC 8305).
+    /// Resolves the name and dials its addresses.
     async fn dial_name(&self) -> Result<TcpStream, UpstreamFault> {
         if let Ok(address) = self.target.host.parse::<IpAddr>() {
-            return dial(SocketAddr::new(address, self.target.port)).await;
+            return race::dial(SocketAddr::new(address, self.target.port)).await;
         }
         let addresses =
             tokio::net::lookup_host((self.target.host.as_str(), self.target.port)).await;
@@ -209,48 +203,8 @@ impl Connector {
                 UpstreamFault::NotResolved
             })?
             .collect();
-        let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv6);
-        let mut attempts = JoinSet::new();
-        for (at, address) in alternate(v6, v4).enumerate() {
-            let wait = HEAD_START.saturating_mul(u32::try_from(at).unwrap_or(u32::MAX));
-            attempts.spawn(async move {
-                tokio::time::sleep(wait).await;
-                dial(address).await
-            });
-        }
-        while let Some(result) = attempts.join_next().await {
-            if let Ok(Ok(stream)) = result {
-                return Ok(stream);
-            }
-        }
-        Err(UpstreamFault::Unreachable)
+        race::connect(addresses).await
     }
-}
-
-/// One of `first`, one of `second`, and so on; then what is left.
-fn alternate<T>(first: Vec<T>, second: Vec<T>) -> impl Iterator<Item = T> {
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut turn = false;
-    std::iter::from_fn(move || {
-        turn = !turn;
-        if turn {
-            first.next().or_else(|| second.next())
-        } else {
-            second.next().or_else(|| first.next())
-        }
-    })
-}
-
-async fn dial(address: SocketAddr) -> Result<TcpStream, UpstreamFault> {
-    let stream = TcpStream::connect(address).await.map_err(|error| {
-        tracing::debug!(%address, %error, "connect failed");
-        UpstreamFault::Unreachable
-    })?;
-    // Events are small, and each is wanted now.
-    stream
-        .set_nodelay(true)
-        .map_err(|_gone| UpstreamFault::Unreachable)?;
-    Ok(stream)
 }
 
 fn broken(error: hyper::Error) -> UpstreamFault {

@@ -23,7 +23,7 @@ use keyward_proxy::{
     peers::Peers,
     provider::provider,
     request_log::RequestLog,
-    server::Server,
+    server::{Logs, Server},
     settings::{RawSettings, Settings},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -259,7 +259,16 @@ impl Gateway {
         }
         let log_file = tempfile::tempfile().unwrap();
         let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
-        let mut server = Server::new(settings, credentials, log.clone(), Peers::unknown());
+        let mut server = Server::new(
+            settings,
+            credentials,
+            Logs {
+                requests: log.clone(),
+                audit: RequestLog::none(),
+            },
+            Peers::unknown(),
+        )
+        .unwrap();
         let addresses: BTreeMap<&str, SocketAddr> = ["openai", "anthropic", "gemini"]
             .into_iter()
             .map(|name| {

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The connections that are open, so that a new policy can end them and `keyward top` can show them.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use firewall_common::Reason;
+use keyward_policy::{Mode, Policy};
+use tokio_util::sync::CancellationToken;
+
+use super::{Egress, judge::Permit, line::Carried};
+
+/// Totals, and what is open.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    connections: Mutex<HashMap<u64, Arc<State>>>,
+    next: AtomicU64,
+    pub(crate) allowed: AtomicU64,
+    pub(crate) denied: AtomicU64,
+    pub(crate) bytes_up: AtomicU64,
+    pub(crate) bytes_down: AtomicU64,
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) permit: Permit,
+    pub(crate) since: Instant,
+    pub(crate) up: AtomicU64,
+    pub(crate) down: AtomicU64,
+    ended: CancellationToken,
+}
+
+/// An open connection, in the hands of who carries it. Dropped, it is over and written down.
+pub(crate) struct Connection {
+    egress: Arc<Egress>,
+    id: u64,
+    state: Arc<State>,
+    upstream: Option<SocketAddr>,
+    failed: Option<Reason>,
+}
+
+impl Open {
+    /// Judges everything that is open by a new policy, and ends what it does not allow.
+    pub(super) fn judge_again(&self, policy: &Policy) -> usize {
+        if policy.mode() == Mode::Audit {
+            return 0;
+        }
+        let denied = |it: &&Arc<State>| {
+            policy
+                .decide(&it.permit.question().asked())
+                .outcome
+                .is_err()
+        };
+        let connections = self.lock();
+        connections
+            .values()
+            .filter(denied)
+            .map(|it| it.ended.cancel())
+            .count()
+    }
+
+    /// What is open now.
+    pub(crate) fn now(&self) -> Vec<Arc<State>> {
+        self.lock().values().cloned().collect()
+    }
+
+    pub(super) fn count_denied(&self) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_allowed(&self, carried: &Carried) {
+        self.allowed.fetch_add(1, Ordering::Relaxed);
+        self.bytes_up.fetch_add(carried.up, Ordering::Relaxed);
+        self.bytes_down.fetch_add(carried.down, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<State>>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Egress {
+    /// Registers a connection that is about to be carried.
+    pub(crate) fn begin_connection(self: &Arc<Self>, permit: Permit) -> Connection {
+        let id = self.open.next.fetch_add(1, Ordering::Relaxed);
+        let state = Arc::new(State {
+            permit,
+            since: Instant::now(),
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+            ended: CancellationToken::new(),
+        });
+        self.open.lock().insert(id, Arc::clone(&state));
+        Connection {
+            egress: Arc::clone(self),
+            id,
+            state,
+            upstream: None,
+            failed: None,
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.state.permit
+    }
+
+    /// Notes where it is carried to.
+    pub(crate) fn reached(&mut self, upstream: SocketAddr) {
+        self.upstream = Some(upstream);
+    }
+
+    /// Notes why it came to nothing.
+    pub(crate) fn failed(&mut self, reason: Reason) {
+        self.failed = Some(reason);
+    }
+
+    /// Counts bytes from the workload.
+    pub(crate) fn add_up(&self, bytes: u64) {
+        self.state.up.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes to the workload.
+    pub(crate) fn add_down(&self, bytes: u64) {
+        self.state.down.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Becomes ready when a new policy ends it: drop both sides at once then.
+    pub(crate) async fn ended(&self) {
+        self.state.ended.cancelled().await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.egress.open.lock().remove(&self.id);
+        let carried = Carried {
+            up: self.state.up.load(Ordering::Relaxed),
+            down: self.state.down.load(Ordering::Relaxed),
+            duration: self.state.since.elapsed(),
+            upstream: self.upstream,
+        };
+        let failed = if self.state.ended.is_cancelled() {
+            Some(Reason::PolicyChanged)
+        } else {
+            self.failed
+        };
+        self.egress
+            .write_allowed(&self.state.permit, &carried, failed.map(Reason::name));
+    }
+}
