@@ -7,9 +7,14 @@ use std::io::{self, BufRead, Write as _};
 
 use firewall_common::{Event, MalformedEvent};
 use jiff::{SignedDuration, Timestamp};
+use keyward_policy::Mode;
 use keyward_proxy::refusal::Refusal;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::reload::Reloaded;
+use crate::runs::Introduction;
 
 mod describe;
 mod socket;
@@ -68,6 +73,8 @@ struct Line<'a> {
     tid: u32,
     uid: u32,
     comm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe: Option<String>,
     cgroup: u64,
 }
 
@@ -102,6 +109,43 @@ impl Audit {
             beyond: 0,
             failed_writes: 0,
         })
+    }
+
+    /// Writes down that the run begins.
+    pub fn started(&mut self, run: &Introduction, mode: Mode) {
+        let line = json!({
+            "time": Timestamp::now().to_string(), "run": self.run, "event": "start",
+            "program": run.program, "mode": mode,
+        });
+        self.append(line_bytes(&line));
+    }
+
+    /// Writes down how the run ended.
+    pub fn ended(&mut self, status: u8) {
+        let line = json!({
+            "time": Timestamp::now().to_string(), "run": self.run, "event": "end",
+            "status": status,
+        });
+        self.append(line_bytes(&line));
+    }
+
+    /// Writes down what became of a new policy. If nothing did, whoever sits before the terminal is told, too.
+    pub fn reloaded(&mut self, result: &Result<Reloaded, String>) {
+        let time = Timestamp::now().to_string();
+        let line = match result {
+            Ok(Reloaded { rules, ended }) => json!({
+                "time": time, "run": self.run, "event": "reload", "ok": true,
+                "rules": rules, "ended": ended,
+            }),
+            Err(error) => {
+                tracing::warn!("the policy was not changed: {error}");
+                json!({
+                    "time": time, "run": self.run, "event": "reload", "ok": false,
+                    "error": error,
+                })
+            }
+        };
+        self.append(line_bytes(&line));
     }
 
     /// Writes one denial down. That a line cannot be written never keeps the next from being handled: the denial
@@ -146,6 +190,7 @@ impl Audit {
             tid: owner.pid,
             uid: owner.uid,
             comm: comm.clone(),
+            exe: executable(owner.tgid),
             cgroup: owner.cgroup,
         });
         self.append(line);
@@ -209,6 +254,7 @@ impl Audit {
             tid: event.owner.pid,
             uid: event.owner.uid,
             comm: String::from_utf8_lossy(event.owner.command()).into_owned(),
+            exe: executable(event.owner.tgid),
             cgroup: event.owner.cgroup,
         }
     }
@@ -237,7 +283,13 @@ impl Audit {
     }
 }
 
-fn line_bytes(line: &Line<'_>) -> io::Result<Vec<u8>> {
+/// The program that a process runs, if it still does.
+fn executable(pid: u32) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.to_string_lossy().into_owned())
+}
+
+fn line_bytes(line: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     Ok(bytes)

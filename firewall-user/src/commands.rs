@@ -2,5 +2,6 @@
 //! One file a subcommand.
 
 pub mod doctor;
+pub mod reload;
 pub mod run;
 pub mod version;

@@ -22,6 +22,9 @@ use crate::nft;
 
 mod loopback;
 
+/// Connections that may wait to be accepted: the most that the kernel takes by default (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
 /// The namespace, its listeners, and the proof that its nftables rules are in force.
 #[derive(Debug)]
 pub struct Network {
@@ -103,6 +106,15 @@ fn open_listeners(endpoints: &Endpoints) -> Result<Vec<(Role, OwnedFd)>> {
             listeners.push((role, tcp(address)?));
         }
     }
+    let doors = [
+        (endpoints.transparent, Role::Transparent),
+        (endpoints.explicit, Role::Explicit),
+    ];
+    for (port, role) in doors.into_iter().filter(|(port, _)| *port != 0) {
+        for address in addresses(port) {
+            listeners.push((role.clone(), tcp(address)?));
+        }
+    }
     for address in addresses(endpoints.dns) {
         listeners.push((Role::DnsTcp, tcp(address)?));
         listeners.push((Role::DnsUdp, udp(address)?));
@@ -113,6 +125,8 @@ fn open_listeners(endpoints: &Endpoints) -> Result<Vec<(Role, OwnedFd)>> {
 fn tcp(address: SocketAddr) -> Result<OwnedFd> {
     let listen = || -> io::Result<OwnedFd> {
         let listener = TcpListener::bind(address)?;
+        // The standard library asks for 128, which a burst of connections overflows.
+        rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         Ok(listener.into())
     };

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use crate::audit::Audit;
 use crate::ebpf;
 use crate::proxy_process::ProxyProcess;
+use crate::reload::Reload;
 use crate::stdio::Attended;
 use crate::workload::{Failure, Report, Request, Workload};
 
@@ -90,6 +91,8 @@ pub struct Watch<'a> {
     pub events: &'a mut ebpf::Events,
     /// Where they are written.
     pub audit: &'a mut Audit,
+    /// What `SIGHUP` asks for.
+    pub reload: Reload,
 }
 
 /// Waits for the command.
@@ -107,6 +110,9 @@ pub fn watch(mut watch: Watch<'_>, timeout: Option<Duration>) -> Result<Outcome>
         }
         if ready.signals {
             watch.pass_signals_on()?;
+        }
+        if ready.reloaded {
+            watch.reload.finish(watch.proxy, watch.audit);
         }
         if ready.workload
             && let Some(outcome) = watch.hear(&mut refused)?
@@ -145,6 +151,7 @@ struct Ready {
     signals: bool,
     workload: bool,
     proxy: bool,
+    reloaded: bool,
     refused: bool,
 }
 
@@ -158,6 +165,7 @@ impl Watch<'_> {
         ];
         let mut polled: Vec<_> = always
             .into_iter()
+            .chain(self.reload.as_fd())
             .chain(refused.map(RefusedSockets::as_fd))
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
             .collect();
@@ -166,12 +174,14 @@ impl Watch<'_> {
             Err(error) => return Err(error).context("cannot wait"),
         }
         let is_ready = |at: usize| polled.get(at).is_some_and(|it| it.any().unwrap_or(true));
+        let reloading = self.reload.as_fd().is_some();
         Ok(Ready {
             events: is_ready(0),
             signals: is_ready(1),
             workload: is_ready(2),
             proxy: is_ready(3),
-            refused: is_ready(4),
+            reloaded: reloading && is_ready(4),
+            refused: is_ready(if reloading { 5 } else { 4 }),
         })
     }
 
@@ -201,6 +211,10 @@ impl Watch<'_> {
             match Signal::try_from(number) {
                 Ok(Signal::SIGWINCH) => self.attended.copy_window_size(),
                 Ok(Signal::SIGTTOU) | Err(_) => {}
+                // From a process. The kernel's own says that the terminal is gone, which is the command's to know.
+                Ok(Signal::SIGHUP) if received.ssi_code <= 0 && self.reload.is_possible() => {
+                    self.reload.begin(self.audit);
+                }
                 Ok(_) => self.ask(Request::Signal(number)),
             }
         }

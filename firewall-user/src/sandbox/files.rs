@@ -14,6 +14,8 @@ use firewall_common::Endpoints;
 use keyward_proxy::credential::Credentials;
 use toml::{Table, Value};
 
+mod browsers;
+
 /// One file: its path below `/etc`, and what is in it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PrivateFile {
@@ -30,6 +32,9 @@ pub fn for_run(
     credentials: &Credentials,
 ) -> Result<Vec<PrivateFile>> {
     let mut files = vec![resolv_conf(endpoints)];
+    if endpoints.transparent != 0 {
+        files.extend(browsers::policies(etc)?);
+    }
     if let Some((openai, _)) = credentials
         .iter()
         .find(|(provider, _)| provider.name == "openai")
@@ -114,7 +119,7 @@ mod tests {
             .unwrap();
         for_run(
             etc,
-            &endpoints::for_run(endpoints::DEFAULT_ADDRESS),
+            &endpoints::for_run(endpoints::DEFAULT_ADDRESS, endpoints::Doors::Closed),
             &credentials,
         )
     }
