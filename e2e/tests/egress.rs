@@ -277,11 +277,15 @@ fn a_policy_is_reloaded_under_a_running_command() {
         eventually("both tunnels are open", || said().contains("open"));
 
         write("allow = [\"allowed.test:2222\", \"bad host\"]\n");
+        let run = fs::read_dir(world.host().log_dir())
+            .expect("logs")
+            .flatten()
+            .next()
+            .expect("a run")
+            .file_name();
         let reload = || {
-            Command::new(e2e::host::binary("keyward"))
-                .arg("reload")
-                .output()
-                .expect("keyward")
+            let mut reload = Command::new(e2e::host::binary("keyward"));
+            reload.arg("reload").arg(&run).output().expect("keyward")
         };
         let bad = reload();
         assert!(!bad.status.success());

@@ -148,6 +148,18 @@ impl Audit {
         self.append(line_bytes(&line));
     }
 
+    /// Writes down what program a process runs that used a door. Its decisions have its number.
+    pub fn sighted(&mut self, pid: u32) {
+        let Some(exe) = executable(pid) else {
+            return;
+        };
+        let line = json!({
+            "time": Timestamp::now().to_string(), "run": self.run, "event": "process",
+            "pid": pid, "exe": exe,
+        });
+        self.append(line_bytes(&line));
+    }
+
     /// Writes one denial down. That a line cannot be written never keeps the next from being handled: the denial
     /// itself has happened in the kernel.
     pub fn record(&mut self, event: Result<Event, MalformedEvent>) {

@@ -23,6 +23,7 @@ pub mod run;
 pub mod runs;
 pub mod sandbox;
 pub mod settings;
+pub mod sightings;
 pub mod stdio;
 pub mod supervise;
 #[expect(unsafe_code, reason = "the one place for it; see the module")]

@@ -21,6 +21,7 @@ use crate::reload::Reload;
 use crate::runs::{self, Introduction, Run};
 use crate::sandbox::{files, seccomp};
 use crate::settings::RunSettings;
+use crate::sightings::Sightings;
 use crate::stdio;
 use crate::supervise::{Outcome, Signals, Watch, exit_status, watch};
 use crate::timings::Timings;
@@ -131,7 +132,7 @@ fn guarded(
     let network = network::finish(building);
     let (mut programs, network) = (programs?, network?);
     timings.lap("network");
-    start_proxy(&mut proxy, &settings, run, &network, &programs, &logs)?;
+    let sightings = start_proxy(&mut proxy, &settings, run, &network, &programs, &logs)?;
     timings.lap("proxy");
     // The last question before the command: is the way that it is given there?
     preflight::gateway_answers(&network.namespace, &settings.endpoints)?;
@@ -177,6 +178,7 @@ fn guarded(
         proxy: &mut proxy,
         events: programs.events(),
         audit: &mut audit,
+        sightings: Some(sightings),
         reload: Reload::new(settings.policy_source),
     };
     let outcome = watch(watching, settings.timeout);
@@ -231,13 +233,15 @@ fn start_proxy(
     network: &network::Network,
     programs: &ebpf::Attached,
     logs: &Logs,
-) -> Result<()> {
+) -> Result<Sightings> {
     let mut descriptors: Vec<_> = network
         .listeners
         .iter()
         .map(|(role, listener)| (role.clone(), listener.as_fd()))
         .collect();
     let status = run.listen_for_status()?;
+    let (sightings, reports) = Sightings::pipe()?;
+    descriptors.push((Role::Sightings, reports.as_fd()));
     descriptors.push((Role::Status, status.as_fd()));
     descriptors.push((Role::AuditLog, logs.audit.as_fd()));
     descriptors.push((Role::RequestLog, logs.requests.as_fd()));
@@ -245,7 +249,8 @@ fn start_proxy(
     descriptors.push((Role::FlowMap, programs.flows_fd()));
     let mut told = settings.proxy.clone();
     told.run = Some(run.id().to_owned());
-    proxy.configure(&told, &descriptors, &settings.credentials)
+    proxy.configure(&told, &descriptors, &settings.credentials)?;
+    Ok(sightings)
 }
 
 /// The program's name without its directory.

@@ -6,9 +6,13 @@
 //! (kernel 5.19 and later).
 
 use std::{
+    collections::HashSet,
     fmt,
+    fs::File,
+    io::Write as _,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
+    sync::{Mutex, PoisonError},
 };
 
 use aya::maps::{HashMap, Map, MapData, MapError};
@@ -31,13 +35,26 @@ pub(crate) struct Peer {
 
 /// Where peers are looked up.
 #[derive(Default)]
-pub struct Peers(Option<Flows>);
+pub struct Peers {
+    flows: Option<Flows>,
+    sightings: Option<Sightings>,
+}
+
+/// Where processes are reported that were not seen before. This process has no right to ask what program they run; who
+/// started it has.
+struct Sightings {
+    to: File,
+    reported: Mutex<HashSet<(u32, String)>>,
+}
+
+/// Most processes that are remembered as reported; then all of them may be reported once more.
+const MOST_REPORTED: usize = 4096;
 
 impl Peers {
     /// Nobody is known.
     #[must_use]
     pub fn unknown() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// What the map behind `descriptor` says: keys are [`FlowKey`], values [`FlowInfo`].
@@ -47,17 +64,31 @@ impl Peers {
     /// When it is not a map of that shape.
     pub fn from_map(descriptor: OwnedFd) -> Result<Self, MapError> {
         let map = Map::from_map_data(MapData::from_fd(descriptor)?)?;
-        Ok(Self(Some(Flows::try_from(map)?)))
+        Ok(Self {
+            flows: Some(Flows::try_from(map)?),
+            sightings: None,
+        })
+    }
+
+    /// Reports each process, when it is first found, as its id in native byte order. `to` does not block: what finds
+    /// no room is lost.
+    #[must_use]
+    pub fn reporting_to(mut self, to: File) -> Self {
+        self.sightings = Some(Sightings {
+            to,
+            reported: Mutex::default(),
+        });
+        self
     }
 
     /// Whether somebody writes down who connects, so that whoever is not found is a stranger.
     pub(crate) fn are_recorded(&self) -> bool {
-        self.0.is_some()
+        self.flows.is_some()
     }
 
     /// The process that connected, or sent a datagram, from `address`.
     pub(crate) fn find(&self, transport: Transport, address: SocketAddr) -> Option<Peer> {
-        let flows = self.0.as_ref()?;
+        let flows = self.flows.as_ref()?;
         let ip = match address.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
@@ -70,17 +101,36 @@ impl Peers {
             owner, original, ..
         } = FlowInfo::from_bytes(&info);
         let ip = IpAddr::from(original.address.to_bytes()).to_canonical();
-        Some(Peer {
+        let peer = Peer {
             original: SocketAddr::new(ip, original.port),
             pid: owner.tgid,
             comm: String::from_utf8_lossy(owner.command()).into_owned(),
             cgroup: owner.cgroup,
-        })
+        };
+        if let Some(sightings) = &self.sightings {
+            sightings.report(&peer);
+        }
+        Some(peer)
+    }
+}
+
+impl Sightings {
+    fn report(&self, peer: &Peer) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        // A process that becomes another program keeps its number.
+        let key = (peer.pid, peer.comm.clone());
+        if reported.len() >= MOST_REPORTED {
+            reported.clear();
+        }
+        if reported.insert(key) {
+            // Only the program's path is missing from the log then.
+            (&self.to).write_all(&peer.pid.to_ne_bytes()).ok();
+        }
     }
 }
 
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Peers").field(&self.0.is_some()).finish()
+        f.debug_tuple("Peers").field(&self.flows.is_some()).finish()
     }
 }
