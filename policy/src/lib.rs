@@ -7,8 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod host;
+mod index;
 mod policy;
 mod raw;
+mod remedy;
+mod rule;
+mod special;
 
 pub use self::{
     host::{Host, HostError, Name},
