@@ -11,7 +11,7 @@ mod request;
 pub(crate) use self::{
     fault::Problem,
     network::Network,
-    parse::{List, parse},
+    parse::{List, parse, ports},
     pattern::Pattern,
     reach::Reach,
     request::Requests,

@@ -13,13 +13,13 @@
 //!   says nothing. In a block list, a port that is not given is every port.
 //! - A path, with `http://` alone: exact, `*` is any run of characters.
 
-use std::{fmt, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
 use super::{
     Network, Pattern, Problem, Reach, Requests, Spec, Target, fault::is_invisible,
     network::NetworkError, request::spelling,
 };
-use crate::{Entry, Host, Origin, Scheme, host};
+use crate::{Entry, Fault, Host, Origin, Scheme, host, text::Text};
 
 /// Which list a rule stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,14 @@ impl Wrong {
             origin.column = origin.column.saturating_add(at);
         }
         origin
+    }
+}
+
+impl Wrong {
+    /// The same as a fault, at a byte of the text in which the rule stands.
+    pub(crate) fn fault(&self, text: &Text<'_>, at: usize) -> Fault {
+        let hint = self.problem.hint().map(Cow::into_owned);
+        text.fault(at, self.problem.to_string(), hint)
     }
 }
 
@@ -402,7 +410,7 @@ fn reach(
 ) -> Result<Reach, Wrong> {
     let scheme = prefix.scheme();
     let (first, last) = match (port, prefix, list) {
-        (Some(port), ..) => ports(port)?,
+        (Some(port), ..) => range(port)?,
         (None, Prefix::Tcp, _) => return whole.wrong(Problem::PortMissing),
         (None, Prefix::Nothing, List::Allow) => return Ok(Reach::Web),
         (None, Prefix::Nothing, List::Block) => return Ok(Reach::All),
@@ -417,8 +425,13 @@ fn reach(
     })
 }
 
+/// Reads a port, or a range of ports, that stands alone.
+pub(crate) fn ports(text: &str) -> Result<(u16, u16), Wrong> {
+    range(Piece { text, at: 0 })
+}
+
 /// A port, or the first and the last of a range.
-fn ports(piece: Piece<'_>) -> Result<(u16, u16), Wrong> {
+fn range(piece: Piece<'_>) -> Result<(u16, u16), Wrong> {
     if piece.text.is_empty() {
         return piece.wrong(Problem::PortEmpty);
     }
