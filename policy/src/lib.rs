@@ -6,12 +6,25 @@
 //! share.
 #![forbid(unsafe_code)]
 
+mod fault;
+mod file;
 mod host;
+mod index;
+mod lists;
 mod policy;
 mod raw;
+mod remedy;
+mod rule;
+mod settings;
+mod special;
+mod text;
+mod tree;
 
 pub use self::{
+    fault::{Excerpt, Fault, Faults},
     host::{Host, HostError, Name},
     policy::{Asked, Decision, Policy, PolicyError, Rule, Scheme},
     raw::{Entry, Mode, Origin, RawPolicy},
+    settings::{Answers, DnsServer, DnsSettings, SettingError, UpstreamProxySettings},
+    tree::Format,
 };

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What to write so that something is allowed.
+
+use std::net::IpAddr;
+
+use crate::{
+    Asked, Entry, Host, Policy, Scheme,
+    rule::{List, parse},
+};
+
+impl Policy {
+    /// The rule that would allow this, to be added to a policy or given to `--allow-domains`; `None` if none would:
+    /// ports of the host itself are opened by `--allow-host-service-ports`.
+    ///
+    /// It is the shortest that people write. `github.com` is plain HTTP at 80 and TLS at 443, also for names below it.
+    /// It does not help against a block rule.
+    #[must_use]
+    pub fn remedy(asked: &Asked<'_>) -> Option<String> {
+        let rule = text(asked.host, asked.port, asked.scheme);
+        let entry = Entry {
+            rule,
+            ..Entry::default()
+        };
+        parse(&entry, List::Allow).is_ok().then_some(entry.rule)
+    }
+
+    /// The rule that lets allowed names lead to a private address at a port.
+    #[must_use]
+    pub fn remedy_for_address(address: IpAddr, port: u16) -> String {
+        with_port(&Host::Address(address.to_canonical()), port)
+    }
+}
+
+/// A rule for one host, port and protocol.
+pub(crate) fn text(host: &Host, port: u16, scheme: Scheme) -> String {
+    match (port, scheme) {
+        (80, Scheme::Http) | (443, Scheme::Tls) => host.to_string(),
+        _ => with_port(host, port),
+    }
+}
+
+fn with_port(host: &Host, port: u16) -> String {
+    match host {
+        Host::Address(IpAddr::V6(v6)) => format!("[{v6}]:{port}"),
+        Host::Address(IpAddr::V4(_)) | Host::Name(_) => format!("{host}:{port}"),
+    }
+}
