@@ -11,6 +11,7 @@ mod line;
 mod names;
 mod open;
 mod resolve;
+pub(crate) mod tunnel;
 
 use std::sync::Arc;
 
