@@ -13,9 +13,9 @@ const MAX_NAMES: usize = 4096;
 pub struct Names(HashMap<String, String>);
 
 impl Names {
-    /// Remembers what a line tells, if it is an answered question.
+    /// Remembers what a line tells, if the proxy allowed a name that it had given an address.
     pub fn learn(&mut self, line: &Line) {
-        if !line.is_lookup() || line.verdict != Verdict::Allow {
+        if line.door == "kernel" || line.verdict != Verdict::Allow {
             return;
         }
         if let (Some(address), Some(host)) = (&line.address, &line.host)

@@ -100,6 +100,8 @@ pub struct Denials {
     /// By record type: one attempt of a program asks for two or three of them.
     lookups: BTreeMap<String, u64>,
     connections: u64,
+    /// At which ports.
+    pub ports: BTreeSet<u16>,
     /// By the reason's name.
     pub reasons: BTreeMap<String, ReasonTally>,
     /// Rules that would allow it, as connections had them.
@@ -128,8 +130,6 @@ pub struct Thing {
     pub host: Option<String>,
     /// The port.
     pub port: Option<u16>,
-    /// The protocol.
-    pub protocol: String,
     /// The reason's name.
     pub reason: String,
 }
@@ -342,6 +342,11 @@ impl Denials {
             &mut self.lookup_remedies
         } else {
             self.connections += 1;
+            if let Some(port) = line.port
+                && self.ports.len() < MAX_DETAILS
+            {
+                self.ports.insert(port);
+            }
             &mut self.remedies
         };
         if let Some(remedy) = &line.remedy
@@ -373,11 +378,6 @@ impl Denials {
 
     fn asked(&self) -> u64 {
         self.lookups.values().copied().max().unwrap_or_default()
-    }
-
-    /// Whether nobody got beyond asking for the name.
-    pub fn is_lookup_only(&self) -> bool {
-        self.connections == 0
     }
 
     /// The most frequent reason's name, and what is known of it.
@@ -419,7 +419,6 @@ impl Thing {
             words,
             host: host.map(str::to_owned),
             port: line.port,
-            protocol: protocol.to_owned(),
             reason: line.reason.clone().unwrap_or_default(),
         }
     }
@@ -505,7 +504,6 @@ mod tests {
         assert_eq!(host.denied.attempts(), 2);
         assert_eq!(tally.totals.denied, 5);
         assert_eq!(host.denied.main_reason().unwrap().0, "host_not_allowed");
-        assert!(host.denied.is_lookup_only());
     }
 
     #[test]
