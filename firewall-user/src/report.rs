@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::logs::Logs;
+use crate::reading::units::counted;
 use crate::reading::{Advice, Denials, HostTally, Shown, Tally, advice, help, sentence};
 use crate::run::Finished;
 
@@ -246,15 +247,6 @@ fn who(comms: &BTreeMap<String, u64>) -> String {
         names.push("…".to_owned());
     }
     names.join(", ")
-}
-
-/// `1 host`, `2 hosts`.
-fn counted(count: u64, one: &str) -> String {
-    if count == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{count} {one}s")
-    }
 }
 
 #[cfg(test)]

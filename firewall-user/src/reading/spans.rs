@@ -55,7 +55,10 @@ impl Spans {
             if seen >= rank {
                 // The middle of the class, but never beyond what was measured.
                 let middle = (f64::from(*class) + 0.5) / CLASSES_PER_DOUBLING;
-                return Some((middle.exp2() / 1000.0 - 0.001).clamp(self.least, self.most));
+                let span = (middle.exp2() / 1000.0 - 0.001).clamp(self.least, self.most);
+                // To the microsecond, as the log has it.
+                let rounded = (span * 1000.0).round() / 1000.0;
+                return Some(if rounded.is_finite() { rounded } else { span });
             }
         }
         None

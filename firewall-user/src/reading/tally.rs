@@ -12,6 +12,7 @@ use super::line::{Event, Line, Verdict};
 use super::lines::Lines;
 use super::names::Names;
 use super::spans::Spans;
+use super::timeline::Timeline;
 
 /// Most hosts, and most other things, that are told apart; beyond that they are counted together. A workload can ask
 /// for as many names as it likes, and what is said about them is to stay readable, and small in memory.
@@ -43,6 +44,8 @@ pub struct Tally {
     pub first: Option<Timestamp>,
     /// See there.
     pub last: Option<Timestamp>,
+    /// When decisions were made.
+    pub timeline: Timeline,
     names: Names,
 }
 
@@ -182,6 +185,7 @@ impl Tally {
 
     fn add_decision(&mut self, line: &Line) {
         self.names.learn(line);
+        self.timeline.add(line);
         self.totals.add(line);
         let denied = line.verdict == Verdict::Deny;
         match &line.host {
