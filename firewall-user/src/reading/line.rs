@@ -65,7 +65,7 @@ pub struct Line {
     /// The address that was dialled.
     pub upstream: Option<String>,
     /// At the start: the command's name.
-    pub command: Option<String>,
+    pub program: Option<String>,
     /// At the start: whom the command runs as.
     pub user: Option<String>,
     /// At the start: `enforce` or `audit`.
@@ -76,8 +76,10 @@ pub struct Line {
     pub ok: Option<bool>,
     /// After a reload: why it is not.
     pub error: Option<String>,
-    /// At the start and after a reload: how many rules there are.
+    /// After a reload: how many rules there are.
     pub rules: Option<u64>,
+    /// After a reload: how many open connections it ended.
+    pub ended: Option<u64>,
     /// How many lines are missing at this place.
     pub lines: u64,
 }

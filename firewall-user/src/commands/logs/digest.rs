@@ -113,7 +113,7 @@ impl Digest {
         Self {
             run: run.to_owned(),
             started: tally.first.map(|time| time.to_string()),
-            command: start.and_then(|line| line.command.clone()),
+            command: start.and_then(|line| line.program.clone()),
             user: start.and_then(|line| line.user.clone()),
             mode: start.and_then(|line| line.mode.clone()),
             status: tally.end.as_deref().and_then(|line| line.status),

@@ -51,7 +51,7 @@ fn row(log: &RunLog) -> Result<Row, PlaceError> {
         started: tally
             .first
             .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-        command: start.and_then(|line| line.command.clone()),
+        command: start.and_then(|line| line.program.clone()),
         mode: start.and_then(|line| line.mode.clone()),
         status: end.and_then(|line| line.status),
         running: end.is_none() && runs::is_alive(&log.id),

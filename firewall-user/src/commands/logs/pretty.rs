@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::reading::units::{bytes, milliseconds};
+use crate::reading::units::{bytes, counted, milliseconds};
 use crate::reading::{Event, Line, Shown, Verdict, sentence};
 
 /// Widths of the columns: longer texts push their line out.
@@ -154,10 +154,9 @@ fn started(line: &Line) -> String {
             write!(text, "{label}{}  ", Shown(value)).unwrap_or_default();
         }
     };
-    part("", line.command.as_deref());
+    part("", line.program.as_deref());
     part("as ", line.user.as_deref());
     part("mode ", line.mode.as_deref());
-    part("rules ", line.rules.map(|it| it.to_string()).as_deref());
     text
 }
 
@@ -173,11 +172,19 @@ fn ended(line: &Line) -> String {
 }
 
 fn reloaded(line: &Line) -> String {
-    match (line.ok, &line.error, line.rules) {
-        (Some(true), _, Some(rules)) => format!("a new policy is in force, rules {rules}"),
-        (Some(true), _, None) => "a new policy is in force".to_owned(),
-        (_, Some(error), _) => format!("the old policy stays: {}", Shown(error)),
-        (_, None, _) => "the old policy stays".to_owned(),
+    match (line.ok, &line.error) {
+        (Some(true), _) => {
+            let mut text = "a new policy is in force".to_owned();
+            if let Some(rules) = line.rules {
+                write!(text, ", {}", counted(rules, "rule")).unwrap_or_default();
+            }
+            if let Some(ended) = line.ended.filter(|ended| *ended > 0) {
+                write!(text, ", {} ended", counted(ended, "connection")).unwrap_or_default();
+            }
+            text
+        }
+        (_, Some(error)) => format!("the old policy stays: {}", Shown(error)),
+        (_, None) => "the old policy stays".to_owned(),
     }
 }
 

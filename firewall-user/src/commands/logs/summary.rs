@@ -42,7 +42,7 @@ pub(super) fn run(args: &SummaryArgs, out: &mut impl Write) -> Result<()> {
 fn facts(run: &str, tally: &Tally, escape: impl Fn(&str) -> String) -> String {
     let start = tally.start.as_deref();
     let mut text = format!("Run {}", escape(run));
-    if let Some(command) = start.and_then(|line| line.command.as_deref()) {
+    if let Some(command) = start.and_then(|line| line.program.as_deref()) {
         write!(text, " of {}", escape(command)).unwrap_or_default();
     }
     if let Some(user) = start.and_then(|line| line.user.as_deref()) {
