@@ -10,6 +10,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::endpoints;
 
+mod logs;
+
+pub use logs::*;
+
 /// Run a program so that it reaches nothing but the proxy and never holds a real key
 ///
 /// keyward puts a command into its own network namespace and cgroup, where eBPF programs and nftables let it reach
@@ -34,6 +38,8 @@ pub enum Commands {
     /// Run a command behind the firewall
     #[command(after_long_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Show what a run did: every decision, or numbers, or a summary
+    Logs(LogsArgs),
     /// Say for each thing that keyward needs whether this host has it
     Doctor(DoctorArgs),
     /// Have a running run read its policy anew

@@ -17,6 +17,7 @@ pub mod nft;
 pub mod policy;
 pub mod preflight;
 pub mod proxy_process;
+pub mod reading;
 pub mod reload;
 pub mod report;
 pub mod run;

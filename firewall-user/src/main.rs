@@ -47,6 +47,7 @@ fn main() -> ExitCode {
             Ok(status) => ExitCode::from(status),
             Err(error) => fail(&format!("{error:#}"), FAILED),
         },
+        Commands::Logs(args) => done(commands::logs::run(&args)),
         Commands::Doctor(args) => match commands::doctor::run(&args) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
@@ -58,6 +59,14 @@ fn main() -> ExitCode {
 }
 
 /// The status of a command that says what it has to say by itself.
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}"), 2),
+    }
+}
+
+/// The status of a command that only tells something.
 fn done(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

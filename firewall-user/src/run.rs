@@ -4,8 +4,6 @@
 //! Top to bottom, each step says why it stands where it does. Anything that fails stops the run before the command
 //! exists; whatever was made by then is torn down in the reverse order, as it is at the end of every run.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
@@ -208,14 +206,6 @@ fn guarded(
     if let Ok(outcome) = &outcome {
         audit.ended(exit_status(outcome));
     }
-    // Whole only now that the proxy has ended.
-    let requests = collect(
-        &mut leftovers,
-        File::open(logs.directory().join(Logs::REQUESTS)),
-    );
-    requests
-        .into_iter()
-        .for_each(|log| audit.count_names(BufReader::new(log)));
     Ok(Finished {
         outcome: outcome?,
         audit,

@@ -96,6 +96,12 @@ pub fn sweep(hierarchy: &Path) -> Sweep {
     sweep
 }
 
+/// Whether the run goes on.
+pub fn is_alive(id: &str) -> bool {
+    let path = Path::new(LOCKS).join(id);
+    is_id(id) && path.exists() && !matches!(try_lock(&path, false), Ok(Some(_)))
+}
+
 /// The names of runs that are over but have left something.
 pub fn dead(hierarchy: &Path) -> Vec<String> {
     let is_dead = |id: &String| {

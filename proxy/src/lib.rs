@@ -25,6 +25,6 @@ mod respond;
 pub mod server;
 pub mod settings;
 pub mod standalone;
-mod status;
+pub mod status;
 mod transparent;
 mod upstream;

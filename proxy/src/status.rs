@@ -3,9 +3,64 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 
 use crate::egress::Egress;
+
+/// What is going on in one run: the whole document. A reader fills in what another version does not tell.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub struct Snapshot {
+    /// The run's name.
+    pub run: String,
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// `enforce` or `audit`.
+    pub mode: String,
+    /// What is open now.
+    pub connections: Vec<OpenConnection>,
+    /// What there has been since the start.
+    pub totals: Totals,
+}
+
+/// One open connection.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub struct OpenConnection {
+    /// Where it came in: `transparent`, `explicit`.
+    pub door: String,
+    /// Whom it is for.
+    pub host: String,
+    /// At which port.
+    pub port: u16,
+    /// What it speaks: `tls`, `http`, `tcp`.
+    pub scheme: String,
+    /// Who made it: the command name, if it is known.
+    pub comm: String,
+    /// Who made it; 0 if it is not known.
+    pub pid: u32,
+    /// Bytes from the workload.
+    pub bytes_up: u64,
+    /// Bytes to the workload.
+    pub bytes_down: u64,
+    /// For how long it has been open.
+    pub age_ms: u64,
+}
+
+/// Sums since the start.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Connections, requests and lookups that were allowed and are over.
+    pub allowed: u64,
+    /// What the doors denied; what the kernel denied is not in it.
+    pub denied: u64,
+    /// Bytes from the workload.
+    pub bytes_up: u64,
+    /// Bytes to the workload.
+    pub bytes_down: u64,
+}
 
 /// Answers each connection with one JSON document.
 pub(crate) async fn serve(egress: Arc<Egress>, listener: UnixListener) {
