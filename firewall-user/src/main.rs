@@ -66,14 +66,6 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// The status of a command that only tells something.
-fn done(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{error:#}"), 2),
-    }
-}
-
 /// Returns the limit on the size of core dumps as it was, for the command.
 fn harden() -> io::Result<CoreLimit> {
     sys::descriptors::withhold_inherited()?;

@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is going on, told to root at a Unix socket.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use keyward_policy::Mode;
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
+use tokio::{io::AsyncWriteExt as _, net::UnixListener, time::timeout};
 
 use crate::egress::Egress;
+
+/// How long a reader may take to read, and a failing socket rests.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is going on in one run: the whole document. A reader fills in what another version does not tell.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -64,5 +74,41 @@ pub struct Totals {
 
 /// Answers each connection with one JSON document.
 pub(crate) async fn serve(egress: Arc<Egress>, listener: UnixListener) {
-    drop((egress.open().now(), listener));
+    loop {
+        match listener.accept().await {
+            // One at a time: there is a person or two who look.
+            Ok((mut stream, _)) => {
+                let document = serde_json::to_vec(&snapshot(&egress)).unwrap_or_default();
+                let written = timeout(PATIENCE, stream.write_all(&document)).await;
+                if !matches!(written, Ok(Ok(()))) {
+                    tracing::debug!("the status was not read");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "status socket");
+                tokio::time::sleep(PATIENCE).await;
+            }
+        }
+    }
+}
+
+fn snapshot(egress: &Egress) -> Snapshot {
+    let open = egress.open();
+    let connections = open.now().iter().map(|it| it.shown()).collect();
+    let total = |it: &AtomicU64| it.load(Ordering::Relaxed);
+    Snapshot {
+        run: egress.run.clone().unwrap_or_default(),
+        mode: match egress.policy().mode() {
+            Mode::Enforce => "enforce".to_owned(),
+            Mode::Audit => "audit".to_owned(),
+        },
+        connections,
+        totals: Totals {
+            allowed: total(&open.allowed),
+            denied: total(&open.denied),
+            bytes_up: total(&open.bytes_up),
+            bytes_down: total(&open.bytes_down),
+        },
+        ..Snapshot::default()
+    }
 }

@@ -112,7 +112,8 @@ fn end(line: &mut Line<'_>, question: &Question) {
     }
 }
 
-const fn scheme(scheme: Scheme) -> &'static str {
+/// As the log has it.
+pub(super) const fn scheme(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::Tls => "tls",
         Scheme::Http => "http",

@@ -15,7 +15,12 @@ use firewall_common::Reason;
 use keyward_policy::{Mode, Policy};
 use tokio_util::sync::CancellationToken;
 
-use super::{Egress, judge::Permit, line::Carried};
+use super::{
+    Egress,
+    judge::Permit,
+    line::{Carried, scheme},
+};
+use crate::status::OpenConnection;
 
 /// Totals, and what is open.
 #[derive(Debug, Default)]
@@ -86,6 +91,25 @@ impl Open {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// As `keyward top` shows it.
+    pub(crate) fn shown(&self) -> OpenConnection {
+        let question = self.permit.question();
+        let peer = question.peer.as_ref();
+        OpenConnection {
+            door: question.door.name().to_owned(),
+            host: question.host.to_string(),
+            port: question.port,
+            scheme: scheme(question.scheme).to_owned(),
+            comm: peer.map(|it| it.comm.clone()).unwrap_or_default(),
+            pid: peer.map_or(0, |it| it.pid),
+            bytes_up: self.up.load(Ordering::Relaxed),
+            bytes_down: self.down.load(Ordering::Relaxed),
+            age_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
     }
 }
 
