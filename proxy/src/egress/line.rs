@@ -9,7 +9,7 @@ use super::{
     Egress,
     judge::{Denial, Door, Permit, Question},
 };
-use crate::request_log::Line;
+use crate::{peers::Peer, request_log::Line};
 
 /// What came of an allowed connection or request.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +33,7 @@ impl Egress {
             if let Some(remedy) = &denial.remedy {
                 line.text("remedy", remedy);
             }
-            end(line, &denial.question);
+            end(line, denial.question.peer.as_ref());
         });
     }
 
@@ -65,17 +65,22 @@ impl Egress {
             if let Some(upstream) = carried.upstream {
                 line.plain("upstream", upstream);
             }
-            end(line, &permit.question);
+            end(line, permit.question.peer.as_ref());
         });
     }
 
-    fn begin(&self, line: &mut Line<'_>, question: &Question, verdict: &str) {
+    /// What every line begins with.
+    pub(super) fn begin_line(&self, line: &mut Line<'_>, door: Door, verdict: &str) {
         line.plain("event", "decision");
         if let Some(run) = &self.run {
             line.text("run", run);
         }
-        line.plain("door", question.door.name());
+        line.plain("door", door.name());
         line.plain("verdict", verdict);
+    }
+
+    fn begin(&self, line: &mut Line<'_>, question: &Question, verdict: &str) {
+        self.begin_line(line, question.door, verdict);
         line.text("host", &question.host.to_string());
         if question.door == Door::Dns {
             line.plain("scheme", "dns");
@@ -97,15 +102,15 @@ impl Egress {
     }
 }
 
-fn rule(line: &mut Line<'_>, rule: Option<&Rule>) {
+pub(super) fn rule(line: &mut Line<'_>, rule: Option<&Rule>) {
     if let Some(rule) = rule {
         line.text("rule", rule.text());
         line.text("rule_at", &rule.origin().to_string());
     }
 }
 
-fn end(line: &mut Line<'_>, question: &Question) {
-    if let Some(peer) = &question.peer {
+pub(super) fn end(line: &mut Line<'_>, peer: Option<&Peer>) {
+    if let Some(peer) = peer {
         line.number("pid", peer.pid);
         line.text("comm", &peer.comm);
         line.number("cgroup", peer.cgroup);
