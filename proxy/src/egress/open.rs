@@ -50,19 +50,10 @@ pub(crate) struct Connection {
 impl Open {
     /// Judges everything that is open by a new policy, and ends what it does not allow.
     pub(super) fn judge_again(&self, policy: &Policy) -> usize {
-        if policy.mode() == Mode::Audit {
-            return 0;
-        }
-        let denied = |it: &&Arc<State>| {
-            policy
-                .decide(&it.permit.question().asked())
-                .outcome
-                .is_err()
-        };
         let connections = self.lock();
         connections
             .values()
-            .filter(denied)
+            .filter(|it| it.is_denied_by(policy))
             .map(|it| it.ended.cancel())
             .count()
     }
@@ -89,6 +80,16 @@ impl Open {
     }
 }
 
+impl State {
+    fn is_denied_by(&self, policy: &Policy) -> bool {
+        policy.mode() == Mode::Enforce
+            && policy
+                .decide(&self.permit.question().asked())
+                .outcome
+                .is_err()
+    }
+}
+
 impl Egress {
     /// Registers a connection that is about to be carried.
     pub(crate) fn begin_connection(self: &Arc<Self>, permit: Permit) -> Connection {
@@ -101,6 +102,11 @@ impl Egress {
             ended: CancellationToken::new(),
         });
         self.open.lock().insert(id, Arc::clone(&state));
+        // A policy that came in since the judgement has not seen it.
+        let policy = self.policy();
+        if !Arc::ptr_eq(&policy, &state.permit.policy) && state.is_denied_by(&policy) {
+            state.ended.cancel();
+        }
         Connection {
             egress: Arc::clone(self),
             id,
