@@ -15,6 +15,7 @@ mod egress;
 mod explicit;
 pub mod gateway;
 pub mod harden;
+mod http_door;
 mod metrics;
 pub mod peers;
 pub mod process;

@@ -36,9 +36,20 @@ pub(crate) struct Peer {
 /// Where peers are looked up.
 #[derive(Default)]
 pub struct Peers {
-    flows: Option<Flows>,
+    source: Source,
     sightings: Option<Sightings>,
 }
+
+/// Who wrote them down.
+#[derive(Default)]
+enum Source {
+    #[default]
+    Nobody,
+    Kernel(Flows),
+    Embedder(Box<Lookup>),
+}
+
+type Lookup = dyn Fn(Transport, SocketAddr) -> Option<FlowInfo> + Send + Sync;
 
 /// Where processes are reported that were not seen before. This process has no right to ask what program they run; who
 /// started it has.
@@ -64,10 +75,23 @@ impl Peers {
     /// When it is not a map of that shape.
     pub fn from_map(descriptor: OwnedFd) -> Result<Self, MapError> {
         let map = Map::from_map_data(MapData::from_fd(descriptor)?)?;
-        Ok(Self {
-            flows: Some(Flows::try_from(map)?),
+        Ok(Self::of(Source::Kernel(Flows::try_from(map)?)))
+    }
+
+    /// What `lookup` says of the connection, or datagram, that came from an address: for a program that has this proxy
+    /// in it and redirects connections by other means than the eBPF programs.
+    #[must_use]
+    pub fn from_fn(
+        lookup: impl Fn(Transport, SocketAddr) -> Option<FlowInfo> + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(Source::Embedder(Box::new(lookup)))
+    }
+
+    fn of(source: Source) -> Self {
+        Self {
+            source,
             sightings: None,
-        })
+        }
     }
 
     /// Reports each process, when it is first found, as its id in native byte order. `to` does not block: what finds
@@ -83,23 +107,18 @@ impl Peers {
 
     /// Whether somebody writes down who connects, so that whoever is not found is a stranger.
     pub(crate) fn are_recorded(&self) -> bool {
-        self.flows.is_some()
+        !matches!(self.source, Source::Nobody)
     }
 
     /// The process that connected, or sent a datagram, from `address`.
     pub(crate) fn find(&self, transport: Transport, address: SocketAddr) -> Option<Peer> {
-        let flows = self.flows.as_ref()?;
-        let ip = match address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        let peer = Destination::new(Address::from_bytes(ip.octets()), address.port());
-        let info = flows
-            .get(&FlowKey::new(transport, peer).to_bytes(), 0)
-            .ok()?;
         let FlowInfo {
             owner, original, ..
-        } = FlowInfo::from_bytes(&info);
+        } = match &self.source {
+            Source::Nobody => return None,
+            Source::Kernel(flows) => look_up(flows, transport, address)?,
+            Source::Embedder(lookup) => lookup(transport, address)?,
+        };
         let ip = IpAddr::from(original.address.to_bytes()).to_canonical();
         let peer = Peer {
             original: SocketAddr::new(ip, original.port),
@@ -129,8 +148,20 @@ impl Sightings {
     }
 }
 
+fn look_up(flows: &Flows, transport: Transport, address: SocketAddr) -> Option<FlowInfo> {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let peer = Destination::new(Address::from_bytes(ip.octets()), address.port());
+    let info = flows
+        .get(&FlowKey::new(transport, peer).to_bytes(), 0)
+        .ok()?;
+    Some(FlowInfo::from_bytes(&info))
+}
+
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Peers").field(&self.flows.is_some()).finish()
+        f.debug_tuple("Peers").field(&self.are_recorded()).finish()
     }
 }

@@ -55,19 +55,10 @@ pub(crate) struct Connection {
 impl Open {
     /// Judges everything that is open by a new policy, and ends what it does not allow.
     pub(super) fn judge_again(&self, policy: &Policy) -> usize {
-        if policy.mode() == Mode::Audit {
-            return 0;
-        }
-        let denied = |it: &&Arc<State>| {
-            policy
-                .decide(&it.permit.question().asked())
-                .outcome
-                .is_err()
-        };
         let connections = self.lock();
         connections
             .values()
-            .filter(denied)
+            .filter(|it| it.is_denied_by(policy))
             .map(|it| it.ended.cancel())
             .count()
     }
@@ -111,6 +102,14 @@ impl State {
             age_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }
+
+    fn is_denied_by(&self, policy: &Policy) -> bool {
+        policy.mode() == Mode::Enforce
+            && policy
+                .decide(&self.permit.question().asked())
+                .outcome
+                .is_err()
+    }
 }
 
 impl Egress {
@@ -125,6 +124,11 @@ impl Egress {
             ended: CancellationToken::new(),
         });
         self.open.lock().insert(id, Arc::clone(&state));
+        // A policy that came in since the judgement has not seen it.
+        let policy = self.policy();
+        if !Arc::ptr_eq(&policy, &state.permit.policy) && state.is_denied_by(&policy) {
+            state.ended.cancel();
+        }
         Connection {
             egress: Arc::clone(self),
             id,
