@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod harden;
 mod http_door;
 mod metrics;
+mod patience;
 pub mod peers;
 pub mod process;
 pub mod provider;

@@ -21,6 +21,8 @@ pub(crate) struct Carried {
     pub(crate) duration: Duration,
     /// Where it was carried to.
     pub(crate) upstream: Option<SocketAddr>,
+    /// What plain HTTP was answered with.
+    pub(crate) status: Option<u16>,
 }
 
 impl Egress {
@@ -56,6 +58,9 @@ impl Egress {
             }
             if let Some(reason) = failed {
                 line.plain("reason", reason);
+            }
+            if let Some(status) = carried.status {
+                line.number("status", status);
             }
             if permit.question.door != Door::Dns {
                 line.number("bytes_up", carried.up);
