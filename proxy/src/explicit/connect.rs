@@ -5,7 +5,7 @@
 //! What a rule allows for TLS or plain HTTP only is known after the client's first bytes; then the tunnel either fits or
 //! ends.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use bytes::BytesMut;
 use firewall_common::Reason;
@@ -71,7 +71,19 @@ impl Allowed {
 }
 
 /// Opens a tunnel, or says why not.
-pub(crate) async fn open(
+///
+/// Boxed here, with its type: plain HTTP in the tunnel leads back to the caller, and a tunnel's state would make every
+/// other request's larger.
+pub(crate) fn open<'a>(
+    link: &'a Arc<Link>,
+    host: Host,
+    port: u16,
+    upgrade: &'a mut Option<OnUpgrade>,
+) -> Pin<Box<dyn Future<Output = Result<Response<()>, Answer>> + Send + 'a>> {
+    Box::pin(grant(link, host, port, upgrade))
+}
+
+async fn grant(
     link: &Arc<Link>,
     host: Host,
     port: u16,

@@ -83,8 +83,7 @@ async fn serve(
     if parts.method == Method::CONNECT {
         let (host, port) = target::of_connect(&parts.uri, &parts.headers)
             .map_err(|unclear| unclear_answer(link, unclear, true))?;
-        // Boxed: a tunnel's state would make every other request's larger.
-        return Box::pin(connect::open(link, host, port, upgrade))
+        return connect::open(link, host, port, upgrade)
             .await
             .map(Served::Opened);
     }
