@@ -6,11 +6,11 @@ mod rules;
 
 use std::path::PathBuf;
 
+use self::{keys::Table, rules::items};
 pub(crate) use self::{
-    keys::Key,
+    keys::{Key, did_you_mean},
     rules::{Item, Reference, item},
 };
-use self::{keys::Table, rules::items};
 use crate::{
     Answers, DnsServer, Fault, Mode, Origin,
     rule::List,
@@ -242,7 +242,7 @@ fn word<T: Copy>(
         faults.push(text.fault(
             node.at,
             what,
-            keys::did_you_mean(word, words.iter().map(|it| it.0)),
+            did_you_mean(word, words.iter().map(|it| it.0)),
         ));
     }
     found.map(|it| it.1)

@@ -8,14 +8,18 @@
 
 mod fault;
 mod file;
+mod groups;
 mod host;
 mod index;
 mod lists;
+mod load;
 mod policy;
 mod raw;
+mod registry;
 mod remedy;
 mod rule;
 mod settings;
+mod sources;
 mod special;
 mod text;
 mod tree;
@@ -23,8 +27,10 @@ mod tree;
 pub use self::{
     fault::{Excerpt, Fault, Faults},
     host::{Host, HostError, Name},
+    load::{Builder, GroupList, Input, Loaded, list_groups},
     policy::{Asked, Decision, Policy, PolicyError, Rule, Scheme},
     raw::{Entry, Mode, Origin, RawPolicy},
     settings::{Answers, DnsServer, DnsSettings, SettingError, UpstreamProxySettings},
+    sources::{Commands, NoCommands, Sources},
     tree::Format,
 };
