@@ -12,7 +12,7 @@ pub(crate) use self::{
     rules::{Item, Reference, item},
 };
 use crate::{
-    Answers, DnsServer, Fault, Mode, Origin,
+    Answers, DnsServer, Fault, Mode,
     rule::List,
     settings,
     text::Text,
@@ -286,10 +286,5 @@ impl Named {
             what: what.into(),
             ..self.place.clone()
         }
-    }
-
-    /// Where it stands.
-    pub(crate) fn origin(&self) -> &Origin {
-        &self.place.origin
     }
 }

@@ -6,6 +6,7 @@
 //! share.
 #![forbid(unsafe_code)]
 
+mod explain;
 mod fault;
 mod file;
 mod groups;
@@ -21,10 +22,12 @@ mod rule;
 mod settings;
 mod sources;
 mod special;
+mod suggest;
 mod text;
 mod tree;
 
 pub use self::{
+    explain::{Considered, Effect, Explanation, Verdict},
     fault::{Excerpt, Fault, Faults},
     host::{Host, HostError, Name},
     load::{Builder, GroupList, Input, Loaded, list_groups},
@@ -32,5 +35,6 @@ pub use self::{
     raw::{Entry, Mode, Origin, RawPolicy},
     settings::{Answers, DnsServer, DnsSettings, SettingError, UpstreamProxySettings},
     sources::{Commands, NoCommands, Sources},
+    suggest::{Suggestion, suggest},
     tree::Format,
 };

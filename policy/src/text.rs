@@ -34,10 +34,6 @@ impl<'a> Text<'a> {
         }
     }
 
-    pub(crate) fn source(&self) -> &'a str {
-        self.source
-    }
-
     pub(crate) fn text(&self) -> &'a str {
         self.text
     }
