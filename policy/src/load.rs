@@ -221,6 +221,8 @@ impl<'a> Builder<'a> {
         self.groups
             .check(allow.iter().chain(&block), &mut self.faults);
         if !self.faults.is_empty() {
+            let place = |it: &Fault| (it.origin.source.clone(), it.origin.line, it.origin.column);
+            self.faults.sort_by_key(place);
             return Err(Faults(self.faults));
         }
 
