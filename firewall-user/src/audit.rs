@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the kernel denied: one line of JSON each in the audit log, and a tally for the end of the run.
+//! What the kernel denied: one line of JSON each in the audit log. [`crate::reading`] reads it.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, Write as _};
+use std::io::{self, Write as _};
 
 use firewall_common::{Event, MalformedEvent};
 use jiff::{SignedDuration, Timestamp};
-use keyward_proxy::refusal::Refusal;
+use keyward_policy::Mode;
 use nix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::reload::Reloaded;
+use crate::runs::Introduction;
 
 mod describe;
 mod socket;
 
 pub use describe::{destination, protocol};
 pub use socket::RefusedSocket;
-
-/// Most different things that the tally tells apart; beyond that they are counted together. A workload can aim at
-/// as many addresses as it likes, and the report is to stay readable and small in memory.
-const MAX_TALLY: usize = 1000;
 
 /// The audit log of a run.
 #[derive(Debug)]
@@ -28,22 +27,7 @@ pub struct Audit {
     file: File,
     /// From `CLOCK_MONOTONIC`, which events carry, to the time of day.
     epoch: Timestamp,
-    tally: BTreeMap<Denied, u64>,
-    beyond: u64,
     failed_writes: u64,
-}
-
-/// What counts as the same denial in the tally.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Denied {
-    /// Protocol and destination, in words.
-    pub what: String,
-    /// Who asked: the command name.
-    pub comm: String,
-    /// The reason's name.
-    pub reason: &'static str,
-    /// The reason's sentence.
-    pub sentence: &'static str,
 }
 
 #[derive(Serialize)]
@@ -53,6 +37,8 @@ struct Line<'a> {
     event: &'static str,
     door: &'static str,
     hook: &'static str,
+    /// What it was, in a few words.
+    what: String,
     verdict: &'static str,
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,20 +54,9 @@ struct Line<'a> {
     tid: u32,
     uid: u32,
     comm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe: Option<String>,
     cgroup: u64,
-}
-
-/// A line of the proxy's log that says that a name was refused.
-#[derive(Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum NameDenied {
-    Dns {
-        decision: String,
-        #[serde(default)]
-        name: String,
-        #[serde(default)]
-        comm: String,
-    },
 }
 
 impl Audit {
@@ -93,15 +68,61 @@ impl Audit {
         let epoch = Timestamp::now()
             .checked_sub(since_boot)
             .map_err(io::Error::other)?;
-        let tally = BTreeMap::new();
         Ok(Self {
             run: run.to_owned(),
             file,
             epoch,
-            tally,
-            beyond: 0,
             failed_writes: 0,
         })
+    }
+
+    /// Writes down that the run begins.
+    pub fn started(&mut self, run: &Introduction, mode: Mode) {
+        let line = json!({
+            "time": Timestamp::now().to_string(), "run": self.run, "event": "start",
+            "program": run.program, "mode": mode,
+        });
+        self.append(line_bytes(&line));
+    }
+
+    /// Writes down how the run ended.
+    pub fn ended(&mut self, status: u8) {
+        let line = json!({
+            "time": Timestamp::now().to_string(), "run": self.run, "event": "end",
+            "status": status,
+        });
+        self.append(line_bytes(&line));
+    }
+
+    /// Writes down what became of a new policy. If nothing did, whoever sits before the terminal is told, too.
+    pub fn reloaded(&mut self, result: &Result<Reloaded, String>) {
+        let time = Timestamp::now().to_string();
+        let line = match result {
+            Ok(Reloaded { rules, ended }) => json!({
+                "time": time, "run": self.run, "event": "reload", "ok": true,
+                "rules": rules, "ended": ended,
+            }),
+            Err(error) => {
+                tracing::warn!("the policy was not changed: {error}");
+                json!({
+                    "time": time, "run": self.run, "event": "reload", "ok": false,
+                    "error": error,
+                })
+            }
+        };
+        self.append(line_bytes(&line));
+    }
+
+    /// Writes down what program a process runs that used a door. Its decisions have its number.
+    pub fn sighted(&mut self, pid: u32) {
+        let Some(exe) = executable(pid) else {
+            return;
+        };
+        let line = json!({
+            "time": Timestamp::now().to_string(), "run": self.run, "event": "process",
+            "pid": pid, "exe": exe,
+        });
+        self.append(line_bytes(&line));
     }
 
     /// Writes one denial down. That a line cannot be written never keeps the next from being handled: the denial
@@ -112,15 +133,7 @@ impl Audit {
             self.failed_writes += 1;
             return;
         };
-        let event = &event;
-        let line = self.line(event);
-        let (comm, bytes) = (line.comm.clone(), line_bytes(&line));
-        self.count(Denied {
-            what: describe::what(event),
-            comm,
-            reason: event.reason.name(),
-            sentence: event.reason.sentence(),
-        });
+        let bytes = line_bytes(&self.line(&event));
         self.append(bytes);
     }
 
@@ -128,13 +141,13 @@ impl Audit {
     pub fn record_socket(&mut self, refused: &RefusedSocket) {
         let reason = refused.reason();
         let owner = &refused.owner;
-        let comm = String::from_utf8_lossy(owner.command()).into_owned();
         let line = line_bytes(&Line {
             time: Timestamp::now().to_string(),
             run: &self.run,
-            event: "denial",
+            event: "decision",
             door: "kernel",
             hook: "seccomp",
+            what: refused.what(),
             verdict: "deny",
             reason: reason.name(),
             family: Some(refused.family()),
@@ -145,43 +158,16 @@ impl Audit {
             pid: owner.tgid,
             tid: owner.pid,
             uid: owner.uid,
-            comm: comm.clone(),
+            comm: String::from_utf8_lossy(owner.command()).into_owned(),
+            exe: executable(owner.tgid),
             cgroup: owner.cgroup,
         });
         self.append(line);
-        self.count(Denied {
-            what: refused.what(),
-            comm,
-            reason: reason.name(),
-            sentence: reason.sentence(),
-        });
     }
 
     fn append(&mut self, line: io::Result<Vec<u8>>) {
         if line.and_then(|line| self.file.write_all(&line)).is_err() {
             self.failed_writes += 1;
-        }
-    }
-
-    /// Counts what the proxy denied by itself: names that were asked of its DNS. It has written them down already.
-    pub fn count_names(&mut self, request_log: impl BufRead) {
-        for line in request_log.lines().map_while(Result::ok) {
-            match serde_json::from_str(&line) {
-                Ok(NameDenied::Dns {
-                    decision,
-                    name,
-                    comm,
-                }) if decision == "denied" => {
-                    self.count(Denied {
-                        what: format!("name {}", name.trim_end_matches('.')),
-                        comm,
-                        reason: Refusal::Dns.name(),
-                        sentence: "No name is looked up: only the gateway can be reached.",
-                    });
-                }
-                // Requests, and whatever else the log may come to hold.
-                Ok(_) | Err(_) => {}
-            }
         }
     }
 
@@ -195,9 +181,10 @@ impl Audit {
         Line {
             time: at.map_or_else(String::new, |at| at.to_string()),
             run: &self.run,
-            event: "denial",
+            event: "decision",
             door: "kernel",
             hook: event.hook.name(),
+            what: describe::what(event),
             verdict: "deny",
             reason: event.reason.name(),
             family: None,
@@ -209,26 +196,9 @@ impl Audit {
             tid: event.owner.pid,
             uid: event.owner.uid,
             comm: String::from_utf8_lossy(event.owner.command()).into_owned(),
+            exe: executable(event.owner.tgid),
             cgroup: event.owner.cgroup,
         }
-    }
-
-    fn count(&mut self, denied: Denied) {
-        if self.tally.len() < MAX_TALLY || self.tally.contains_key(&denied) {
-            *self.tally.entry(denied).or_default() += 1;
-        } else {
-            self.beyond += 1;
-        }
-    }
-
-    /// Denials so far, each kind with its number.
-    pub fn tally(&self) -> &BTreeMap<Denied, u64> {
-        &self.tally
-    }
-
-    /// Denials of kinds that the tally has no room for.
-    pub fn beyond(&self) -> u64 {
-        self.beyond
     }
 
     /// Lines that could not be written.
@@ -237,7 +207,13 @@ impl Audit {
     }
 }
 
-fn line_bytes(line: &Line<'_>) -> io::Result<Vec<u8>> {
+/// The program that a process runs, if it still does.
+fn executable(pid: u32) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.to_string_lossy().into_owned())
+}
+
+fn line_bytes(line: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     Ok(bytes)

@@ -10,6 +10,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::endpoints;
 
+mod logs;
+
+pub use logs::*;
+
 /// Run a program so that it reaches nothing but the proxy and never holds a real key
 ///
 /// keyward puts a command into its own network namespace and cgroup, where eBPF programs and nftables let it reach
@@ -34,8 +38,15 @@ pub enum Commands {
     /// Run a command behind the firewall
     #[command(after_long_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Show what a run did: every decision, or numbers, or a summary
+    Logs(LogsArgs),
     /// Say for each thing that keyward needs whether this host has it
     Doctor(DoctorArgs),
+    /// Have a running run read its policy anew
+    ///
+    /// What is open and still allowed goes on; what the new policy does not allow is ended. If anything is wrong with
+    /// the new policy, the old one stays in force. The same as SIGHUP.
+    Reload(ReloadArgs),
     /// Print the version
     Version,
 }
@@ -139,6 +150,9 @@ pub struct RunArgs {
     )]
     pub resolve: Vec<String>,
 
+    #[command(flatten)]
+    pub egress: EgressArgs,
+
     /// IPv4 address of the proxy, as the command sees it
     #[arg(long, value_name = "ADDRESS", default_value_t = endpoints::DEFAULT_ADDRESS, help_heading = "Firewall")]
     pub proxy_ip: Ipv4Addr,
@@ -156,12 +170,72 @@ pub struct RunArgs {
     pub log_level: String,
 }
 
+/// What may be reached besides the model providers.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Egress by host name")]
+pub struct EgressArgs {
+    /// Hosts that may be reached: github.com, *.example.com, db.lan:5432, 10.0.0.0/8, group:github, registry:npm ...
+    #[arg(long, value_name = "RULE,...")]
+    pub allow_domains: Vec<String>,
+    /// The same from a file, one rule a line
+    #[arg(long, value_name = "FILE")]
+    pub allow_domains_file: Vec<PathBuf>,
+    /// Hosts that may not be reached, whatever is allowed
+    #[arg(long, value_name = "RULE,...")]
+    pub block_domains: Vec<String>,
+    /// The same from a file, one rule a line
+    #[arg(long, value_name = "FILE")]
+    pub block_domains_file: Vec<PathBuf>,
+    /// Policy file: TOML, YAML or JSON; - is standard input. Keep it where the command cannot write
+    #[arg(long, value_name = "FILE", env = "KEYWARD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// enforce, or audit: let every name through and write down what would have been denied
+    #[arg(long, value_name = "MODE", value_parser = ["enforce", "audit"])]
+    pub mode: Option<String>,
+    /// Ports of this host's loopback that host.docker.internal and host.keyward.internal lead to: 5432,6379-6380
+    #[arg(
+        long,
+        visible_alias = "allow-host-ports",
+        value_name = "PORT,...",
+        value_delimiter = ','
+    )]
+    pub allow_host_service_ports: Vec<String>,
+    /// What names are answered with: synthetic addresses, or the real ones for tools that look at them
+    #[arg(long, value_name = "ANSWERS", value_parser = ["synthetic", "real"])]
+    pub dns: Option<String>,
+    /// Look names up there instead of as the host does: an address, or the URL of a DNS over HTTPS service
+    #[arg(long, value_name = "SERVER,...", value_delimiter = ',')]
+    pub dns_servers: Vec<String>,
+    /// Send what is allowed through this proxy: http://HOST:PORT or https://USER:PASSWORD@HOST:PORT
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "KEYWARD_UPSTREAM_PROXY",
+        hide_env_values = true
+    )]
+    pub upstream_proxy: Option<String>,
+    /// Hosts that are reached without that proxy
+    #[arg(long, value_name = "HOST,...", value_delimiter = ',')]
+    pub upstream_no_proxy: Vec<String>,
+    /// Set HTTP_PROXY and HTTPS_PROXY for the command: denials then come with a text that says what to do
+    #[arg(long)]
+    pub proxy_env: bool,
+}
+
 /// `keyward doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
     /// Put right what can be: mount bpffs, clear away what killed runs left
     #[arg(long)]
     pub fix: bool,
+}
+
+/// `keyward reload`.
+#[derive(Args, Debug)]
+pub struct ReloadArgs {
+    /// The run, or the beginning of its name [default: the only one]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
 }
 
 #[cfg(test)]

@@ -2,5 +2,8 @@
 //! One file a subcommand.
 
 pub mod doctor;
+pub mod logs;
+pub mod reload;
 pub mod run;
+mod table;
 pub mod version;

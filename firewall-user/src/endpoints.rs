@@ -15,16 +15,35 @@ const V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6579, 0x7761, 0x7264, 0, 0, 0, 0x30
 /// Resolvers know no other port.
 const DNS: u16 = 53;
 
-/// Where the proxy is reached in a run. The doors for egress by host name are closed: a connection to anywhere but
-/// the gateway is refused on the spot.
-pub fn for_run(v4: Ipv4Addr) -> Endpoints {
+/// Whether anything besides the gateway could be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doors {
+    /// By host name, as the policy says.
+    Open,
+    /// Nothing, for the whole run.
+    Closed,
+}
+
+/// Where redirected connections go. The workload cannot ask for it by itself, so the number means nothing to anybody.
+const TRANSPARENT: u16 = 10900;
+
+/// Where clients find a forward proxy: the number that they know from Squid.
+const EXPLICIT: u16 = 3128;
+
+/// Where the proxy is reached in a run. With the doors for egress by host name closed, a connection to anywhere but the
+/// gateway is refused on the spot.
+pub fn for_run(v4: Ipv4Addr, doors: Doors) -> Endpoints {
+    let (transparent, explicit) = match doors {
+        Doors::Open => (TRANSPARENT, EXPLICIT),
+        Doors::Closed => (0, 0),
+    };
     Endpoints {
         v6: V6.octets(),
         v4: v4.octets(),
         gateway_first: *GATEWAY_PORTS.start(),
         gateway_last: *GATEWAY_PORTS.end(),
-        transparent: 0,
-        explicit: 0,
+        transparent,
+        explicit,
         dns: DNS,
         reserved: 0,
     }

@@ -33,6 +33,18 @@ pub struct Requested {
     pub exclude: Vec<OsString>,
     /// From `--env-file` and then `--env`, in that order.
     pub explicit: Vec<(OsString, OsString)>,
+    /// Whether clients are told of the explicit proxy.
+    pub explicit_proxy: ExplicitProxy,
+}
+
+/// Whether `HTTP_PROXY` and its kin are set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExplicitProxy {
+    /// They are not: the kernel redirects what needs redirecting.
+    #[default]
+    Untold,
+    /// They are.
+    Told,
 }
 
 /// An environment that passed the preflight check: the only kind that a workload can be started with.
@@ -93,7 +105,7 @@ impl Environment {
         let mut notes = Vec::new();
         let mut variables = passed_from(host, requested);
         variables.extend(of_identity(identity));
-        let own = of_gateway(endpoints, credentials);
+        let own = of_gateway(endpoints, credentials, requested.explicit_proxy);
         let excluded = |name: &OsString| requested.exclude.contains(name);
         variables.extend(
             own.iter()
@@ -162,7 +174,11 @@ fn of_identity(identity: &Identity) -> Variables {
 }
 
 /// Placeholders, base URLs, and what keeps clients from going round the gateway.
-fn of_gateway(endpoints: &Endpoints, credentials: &Credentials) -> Variables {
+fn of_gateway(
+    endpoints: &Endpoints,
+    credentials: &Credentials,
+    explicit_proxy: ExplicitProxy,
+) -> Variables {
     let address = Ipv4Addr::from(endpoints.v4);
     let mut variables = Variables::new();
     for (provider, _) in credentials.iter() {
@@ -172,6 +188,14 @@ fn of_gateway(endpoints: &Endpoints, credentials: &Credentials) -> Variables {
         for (name, value) in clients::switches(provider.name) {
             variables.insert(name.into(), value.into());
         }
+    }
+    if endpoints.explicit != 0 && explicit_proxy == ExplicitProxy::Told {
+        let url = format!("http://{address}:{}", endpoints.explicit);
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+            variables.insert(name.into(), url.clone().into());
+        }
+        // Node's own client asks for this besides.
+        variables.insert("NODE_USE_ENV_PROXY".into(), "1".into());
     }
     // A client that finds a proxy variable sends even the gateway's requests to that proxy, unless told not to.
     let no_proxy = format!("localhost,127.0.0.1,::1,{address}");

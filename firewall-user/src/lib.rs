@@ -14,13 +14,17 @@ pub mod environment;
 pub mod logs;
 pub mod network;
 pub mod nft;
+pub mod policy;
 pub mod preflight;
 pub mod proxy_process;
+pub mod reading;
+pub mod reload;
 pub mod report;
 pub mod run;
 pub mod runs;
 pub mod sandbox;
 pub mod settings;
+pub mod sightings;
 pub mod stdio;
 pub mod supervise;
 #[expect(unsafe_code, reason = "the one place for it; see the module")]

@@ -26,6 +26,8 @@ pub struct Logs {
 }
 
 impl Logs {
+    /// The name of the log of decisions.
+    pub const AUDIT: &str = "audit.jsonl";
     /// The name of the request log.
     pub const REQUESTS: &str = "requests.jsonl";
 
@@ -47,7 +49,7 @@ impl Logs {
                 .with_context(|| format!("cannot make the log file {}", path.display()))
         };
         Ok(Self {
-            audit: open("audit.jsonl")?,
+            audit: open(Self::AUDIT)?,
             requests: open(Self::REQUESTS)?,
             proxy: open("proxy.jsonl")?,
             directory,
@@ -67,7 +69,7 @@ pub fn prune(parent: &Path) -> Result<()> {
     for entry in fs::read_dir(parent).with_context(describe)? {
         let path = entry.with_context(describe)?.path();
         // Only what a run of ours has made: a directory with its audit log in it. Another run may be removing it.
-        if let Ok(audit) = fs::metadata(path.join("audit.jsonl")) {
+        if let Ok(audit) = fs::metadata(path.join(Logs::AUDIT)) {
             runs.push((audit.modified().with_context(describe)?, path));
         }
     }

@@ -47,15 +47,22 @@ fn main() -> ExitCode {
             Ok(status) => ExitCode::from(status),
             Err(error) => fail(&format!("{error:#}"), FAILED),
         },
+        Commands::Logs(args) => done(commands::logs::run(&args)),
         Commands::Doctor(args) => match commands::doctor::run(&args) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => fail(&format!("{error:#}"), 2),
         },
-        Commands::Version => match commands::version::run() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, 2),
-        },
+        Commands::Reload(args) => done(commands::reload::run(&args)),
+        Commands::Version => done(commands::version::run().map_err(Into::into)),
+    }
+}
+
+/// The status of a command that says what it has to say by itself.
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}"), 2),
     }
 }
 

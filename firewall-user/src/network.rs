@@ -22,6 +22,9 @@ use crate::nft;
 
 mod loopback;
 
+/// Connections that may wait to be accepted: the most that the kernel takes by default (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
 /// The namespace, its listeners, and the proof that its nftables rules are in force.
 #[derive(Debug)]
 pub struct Network {
@@ -41,6 +44,7 @@ pub fn build(endpoints: Endpoints) -> JoinHandle<Result<Network>> {
         loopback::bring_up(&endpoints)
             .context("cannot bring up the loopback device of the new network namespace")?;
         let_ping_sockets_be_asked_for()?;
+        let_ports_be_used_again()?;
         let listeners = open_listeners(&endpoints)?;
         let rules = nft::apply(&nft::Ruleset::for_workload(&endpoints))
             .context("cannot apply the nftables rules")?;
@@ -67,6 +71,16 @@ fn let_ping_sockets_be_asked_for() -> Result<()> {
     // `/proc/sys/net` shows each thread the namespace that it is in.
     fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
         .context("cannot have ping sockets denied by the firewall rather than by the kernel")
+}
+
+/// Lets a connection take the source port of one that ended a second ago, in the calling thread's namespace.
+///
+/// All connections of a workload go to one address, so that source ports are all that tells them apart. By default each
+/// is set aside for a minute, and a workload that connects five hundred times a second has none left.
+fn let_ports_be_used_again() -> Result<()> {
+    // https://docs.kernel.org/networking/ip-sysctl.html: safe between peers that have TCP timestamps, as these have.
+    fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "1")
+        .context("cannot let source ports be used again")
 }
 
 /// Waits for [`build`].
@@ -103,6 +117,15 @@ fn open_listeners(endpoints: &Endpoints) -> Result<Vec<(Role, OwnedFd)>> {
             listeners.push((role, tcp(address)?));
         }
     }
+    let doors = [
+        (endpoints.transparent, Role::Transparent),
+        (endpoints.explicit, Role::Explicit),
+    ];
+    for (port, role) in doors.into_iter().filter(|(port, _)| *port != 0) {
+        for address in addresses(port) {
+            listeners.push((role.clone(), tcp(address)?));
+        }
+    }
     for address in addresses(endpoints.dns) {
         listeners.push((Role::DnsTcp, tcp(address)?));
         listeners.push((Role::DnsUdp, udp(address)?));
@@ -113,6 +136,8 @@ fn open_listeners(endpoints: &Endpoints) -> Result<Vec<(Role, OwnedFd)>> {
 fn tcp(address: SocketAddr) -> Result<OwnedFd> {
     let listen = || -> io::Result<OwnedFd> {
         let listener = TcpListener::bind(address)?;
+        // The standard library asks for 128, which a burst of connections overflows.
+        rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         Ok(listener.into())
     };

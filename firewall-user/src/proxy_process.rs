@@ -9,6 +9,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
+use keyward_policy::RawPolicy;
 use keyward_proxy::control::{self, ControlError, Role};
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::settings::RawSettings;
@@ -93,6 +94,11 @@ impl ProxyProcess {
             }
             Err(error) => Err(error).context("cannot start keyward-proxy"),
         }
+    }
+
+    /// Puts another policy in force. Says how many open connections it ended.
+    pub fn replace_policy(&self, policy: &RawPolicy) -> Result<usize, ControlError> {
+        control::replace_policy(&self.control, policy)
     }
 
     /// How it ended, if it has.

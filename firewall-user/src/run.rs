@@ -4,23 +4,24 @@
 //! Top to bottom, each step says why it stands where it does. Anything that fails stops the run before the command
 //! exists; whatever was made by then is torn down in the reverse order, as it is at the end of every run.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use keyward_proxy::control::Role;
+use nix::unistd::Pid;
 
 use crate::audit::Audit;
 use crate::cgroup::{self, Cgroup};
 use crate::logs::{self, Logs};
 use crate::proxy_process::ProxyProcess;
-use crate::runs::{self, Run};
+use crate::reload::Reload;
+use crate::runs::{self, Introduction, Run};
 use crate::sandbox::{files, seccomp};
 use crate::settings::RunSettings;
+use crate::sightings::Sightings;
 use crate::stdio;
-use crate::supervise::{Outcome, Signals, Watch, watch};
+use crate::supervise::{Outcome, Signals, Watch, exit_status, watch};
 use crate::timings::Timings;
 use crate::workload::{self, CoreLimit, Enforced, Plan};
 use crate::{ebpf, network, nft, preflight};
@@ -129,7 +130,7 @@ fn guarded(
     let network = network::finish(building);
     let (mut programs, network) = (programs?, network?);
     timings.lap("network");
-    start_proxy(&mut proxy, &settings, run, &network, &programs, &logs)?;
+    let sightings = start_proxy(&mut proxy, &settings, run, &network, &programs, &logs)?;
     timings.lap("proxy");
     // The last question before the command: is the way that it is given there?
     preflight::gateway_answers(&network.namespace, &settings.endpoints)?;
@@ -137,6 +138,13 @@ fn guarded(
     // From here on the supervisor needs the credentials no more, and what it clones next must not hold them.
     drop(settings.credentials);
     let (command_stdio, mut attended) = stdio::prepare(settings.tty, &settings.identity)?;
+    let introduction = Introduction {
+        pid: Pid::this().as_raw(),
+        started: jiff::Timestamp::now().to_string(),
+        program: program_name(&settings.command),
+        logs: logs.directory().to_owned(),
+        reloadable: settings.policy_source.is_some(),
+    };
     let plan = Plan {
         command: settings.command,
         environment: settings.environment,
@@ -159,6 +167,8 @@ fn guarded(
     // After the clone: it starts threads.
     let copying = attended.begin();
     let mut audit = Audit::new(run.id(), logs.audit.try_clone()?)?;
+    audit.started(&introduction, settings.policy.mode);
+    run.introduce(&introduction)?;
     let watching = Watch {
         signals: &signals,
         attended: &mut attended,
@@ -166,6 +176,8 @@ fn guarded(
         proxy: &mut proxy,
         events: programs.events(),
         audit: &mut audit,
+        sightings: Some(sightings),
+        reload: Reload::new(settings.policy_source),
     };
     let outcome = watch(watching, settings.timeout);
     timings.lap("command");
@@ -191,14 +203,9 @@ fn guarded(
         &mut leftovers,
         proxy.stop().context("cannot stop keyward-proxy"),
     );
-    // Whole only now that the proxy has ended.
-    let requests = collect(
-        &mut leftovers,
-        File::open(logs.directory().join(Logs::REQUESTS)),
-    );
-    requests
-        .into_iter()
-        .for_each(|log| audit.count_names(BufReader::new(log)));
+    if let Ok(outcome) = &outcome {
+        audit.ended(exit_status(outcome));
+    }
     Ok(Finished {
         outcome: outcome?,
         audit,
@@ -216,18 +223,30 @@ fn start_proxy(
     network: &network::Network,
     programs: &ebpf::Attached,
     logs: &Logs,
-) -> Result<()> {
+) -> Result<Sightings> {
     let mut descriptors: Vec<_> = network
         .listeners
         .iter()
         .map(|(role, listener)| (role.clone(), listener.as_fd()))
         .collect();
+    let status = run.listen_for_status()?;
+    let (sightings, reports) = Sightings::pipe()?;
+    descriptors.push((Role::Sightings, reports.as_fd()));
+    descriptors.push((Role::Status, status.as_fd()));
+    descriptors.push((Role::AuditLog, logs.audit.as_fd()));
     descriptors.push((Role::RequestLog, logs.requests.as_fd()));
     descriptors.push((Role::DiagnosticLog, logs.proxy.as_fd()));
     descriptors.push((Role::FlowMap, programs.flows_fd()));
     let mut told = settings.proxy.clone();
     told.run = Some(run.id().to_owned());
-    proxy.configure(&told, &descriptors, &settings.credentials)
+    proxy.configure(&told, &descriptors, &settings.credentials)?;
+    Ok(sightings)
+}
+
+/// The program's name without its directory.
+fn program_name(command: &[std::ffi::OsString]) -> String {
+    let name = command.first().map(Path::new).and_then(Path::file_name);
+    name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn collect<T, E: Into<anyhow::Error>>(

@@ -6,11 +6,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt as _, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
 
 use crate::{cgroup, ebpf};
 
@@ -48,8 +50,23 @@ impl Run {
         pins_of(&self.id)
     }
 
+    /// Tells the others on this host what this run is.
+    pub fn introduce(&self, introduction: &Introduction) -> Result<()> {
+        let describe = || format!("cannot write {}/{}", LOCKS, self.id);
+        let text = serde_json::to_vec(introduction).with_context(describe)?;
+        self.lock.write_all_at(&text, 0).with_context(describe)
+    }
+
+    /// A Unix socket at which root asks what is going on.
+    pub fn listen_for_status(&self) -> Result<UnixListener> {
+        let path = status_of(&self.id);
+        // In a directory of root's alone.
+        UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))
+    }
+
     /// Gives the name back. Everything else of the run must be gone by now.
     pub fn release(self) -> Result<()> {
+        remove_if_there(&status_of(&self.id))?;
         let path = Path::new(LOCKS).join(&self.id);
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         drop(self.lock);
@@ -79,6 +96,12 @@ pub fn sweep(hierarchy: &Path) -> Sweep {
     sweep
 }
 
+/// Whether the run goes on.
+pub fn is_alive(id: &str) -> bool {
+    let path = Path::new(LOCKS).join(id);
+    is_id(id) && path.exists() && !matches!(try_lock(&path, false), Ok(Some(_)))
+}
+
 /// The names of runs that are over but have left something.
 pub fn dead(hierarchy: &Path) -> Vec<String> {
     let is_dead = |id: &String| {
@@ -100,9 +123,55 @@ fn sweep_one(hierarchy: &Path, id: &str) -> Result<bool> {
     // The processes go first: while any of them lives, its eBPF links stay.
     cgroup::remove(&cgroup::path_of(hierarchy, id))?;
     ebpf::unpin(&pins_of(id))?;
+    remove_if_there(&status_of(id))?;
     fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     drop(lock);
     Ok(true)
+}
+
+/// What a run tells of itself, in the file that it locks.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Introduction {
+    /// The supervisor.
+    pub pid: i32,
+    /// When the run started, RFC 3339.
+    pub started: String,
+    /// Name of the program that runs; its arguments are nobody's business.
+    pub program: String,
+    /// Where its logs are.
+    pub logs: PathBuf,
+    /// Whether its policy can be changed.
+    pub reloadable: bool,
+}
+
+/// The runs that live on this host, by name.
+pub fn live() -> Vec<(String, Introduction)> {
+    let lives = |id: &String| matches!(try_lock(&Path::new(LOCKS).join(id), false), Ok(None));
+    let introduce = |id: String| {
+        let text = fs::read(Path::new(LOCKS).join(&id)).ok()?;
+        // One that has not introduced itself yet is not ready to be talked to either.
+        Some((id, serde_json::from_slice(&text).ok()?))
+    };
+    let mut ids = names_in(Path::new(LOCKS), "");
+    ids.sort();
+    ids.into_iter()
+        .filter(lives)
+        .filter_map(introduce)
+        .collect()
+}
+
+/// Where a run says what is going on.
+pub fn status_of(id: &str) -> PathBuf {
+    Path::new(LOCKS).join(format!("{id}.status"))
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn pins_of(id: &str) -> PathBuf {

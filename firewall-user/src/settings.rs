@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use firewall_common::Endpoints;
+use keyward_policy::RawPolicy;
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::provider::providers;
 use keyward_proxy::settings::{RawLog, RawProvider, RawSettings, RawUpstream, Settings};
@@ -17,7 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::cli::RunArgs;
 use crate::endpoints;
-use crate::environment::{self, Environment, Requested, Variables};
+use crate::environment::{self, Environment, ExplicitProxy, Requested, Variables};
+use crate::policy;
 use crate::sys;
 use crate::user::Identity;
 
@@ -42,6 +44,10 @@ pub struct RunSettings {
     pub credentials: Credentials,
     /// Everything else that the proxy is told.
     pub proxy: RawSettings,
+    /// What may be reached besides the providers; the proxy has it, too.
+    pub policy: RawPolicy,
+    /// Where to read the policy anew; `None` if the doors are closed for good.
+    pub policy_source: Option<policy::Source>,
     /// Where the logs go.
     pub log_dir: PathBuf,
     /// Where to add how long each step took, if anybody asked.
@@ -123,9 +129,12 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> Result<RunSettings, Faul
         std::env::current_dir()
             .map_err(|error| format!("cannot tell the working directory: {error}")),
     );
-    let proxy = proxy_settings(&args, &mut faults);
+    let source = policy::Source::new(&args.egress, identity.as_ref(), &host.variables);
+    let egress = faults.take(source.read()).unwrap_or_default();
+    let doors = source.doors(&egress);
+    let proxy = proxy_settings(&args, &egress, &mut faults);
     let requested = requested(&args, &host.variables, &mut faults);
-    let endpoints = endpoints::for_run(args.proxy_ip);
+    let endpoints = endpoints::for_run(args.proxy_ip, doors);
     if args.proxy_ip.is_loopback() || args.proxy_ip.is_unspecified() || args.proxy_ip.is_multicast()
     {
         faults.add(format!(
@@ -165,6 +174,8 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> Result<RunSettings, Faul
                 endpoints,
                 credentials,
                 proxy,
+                policy: egress.policy,
+                policy_source: source.for_reload(doors),
                 log_dir: args.log_dir,
                 timings: host
                     .variables
@@ -195,10 +206,15 @@ fn requested(args: &RunArgs, host: &Variables, faults: &mut Faults) -> Requested
         all: args.env_all,
         exclude: args.exclude_env.clone(),
         explicit,
+        explicit_proxy: if args.egress.proxy_env {
+            ExplicitProxy::Told
+        } else {
+            ExplicitProxy::Untold
+        },
     }
 }
 
-fn proxy_settings(args: &RunArgs, faults: &mut Faults) -> RawSettings {
+fn proxy_settings(args: &RunArgs, egress: &policy::Egress, faults: &mut Faults) -> RawSettings {
     let mut ca_pem = Vec::new();
     for path in &args.upstream_ca {
         let text = fs::read_to_string(path)
@@ -226,6 +242,8 @@ fn proxy_settings(args: &RunArgs, faults: &mut Faults) -> RawSettings {
             resolve: args.resolve.clone(),
             ..RawUpstream::default()
         },
+        policy: egress.policy.clone(),
+        dns: egress.dns.clone(),
         log: RawLog {
             level: Some(args.log_level.clone()),
             ..RawLog::default()

@@ -3,7 +3,7 @@
 //!
 //! One thread, one loop: nothing in it may wait for the workload, and no source may keep the others from their turn.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -16,6 +16,8 @@ use nix::unistd::Pid;
 use crate::audit::Audit;
 use crate::ebpf;
 use crate::proxy_process::ProxyProcess;
+use crate::reload::Reload;
+use crate::sightings::Sightings;
 use crate::stdio::Attended;
 use crate::workload::{Failure, Report, Request, Workload};
 
@@ -90,6 +92,10 @@ pub struct Watch<'a> {
     pub events: &'a mut ebpf::Events,
     /// Where they are written.
     pub audit: &'a mut Audit,
+    /// Processes that use the doors; `None` once the proxy reports no more.
+    pub sightings: Option<Sightings>,
+    /// What `SIGHUP` asks for.
+    pub reload: Reload,
 }
 
 /// Waits for the command.
@@ -107,6 +113,15 @@ pub fn watch(mut watch: Watch<'_>, timeout: Option<Duration>) -> Result<Outcome>
         }
         if ready.signals {
             watch.pass_signals_on()?;
+        }
+        if ready.sightings
+            && let Some(sightings) = &mut watch.sightings
+            && !sightings.look(watch.audit)
+        {
+            watch.sightings = None;
+        }
+        if ready.reloaded {
+            watch.reload.finish(watch.proxy, watch.audit);
         }
         if ready.workload
             && let Some(outcome) = watch.hear(&mut refused)?
@@ -145,6 +160,8 @@ struct Ready {
     signals: bool,
     workload: bool,
     proxy: bool,
+    reloaded: bool,
+    sightings: bool,
     refused: bool,
 }
 
@@ -158,6 +175,8 @@ impl Watch<'_> {
         ];
         let mut polled: Vec<_> = always
             .into_iter()
+            .chain(self.reload.as_fd())
+            .chain(self.sightings.as_ref().map(AsFd::as_fd))
             .chain(refused.map(RefusedSockets::as_fd))
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
             .collect();
@@ -165,13 +184,17 @@ impl Watch<'_> {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait"),
         }
-        let is_ready = |at: usize| polled.get(at).is_some_and(|it| it.any().unwrap_or(true));
+        let mut ready = polled.iter().map(|it| it.any().unwrap_or(true));
+        let mut next = |is_polled: bool| is_polled && ready.next().unwrap_or(false);
+        // In the order in which they were listed.
         Ok(Ready {
-            events: is_ready(0),
-            signals: is_ready(1),
-            workload: is_ready(2),
-            proxy: is_ready(3),
-            refused: is_ready(4),
+            events: next(true),
+            signals: next(true),
+            workload: next(true),
+            proxy: next(true),
+            reloaded: next(self.reload.as_fd().is_some()),
+            sightings: next(self.sightings.is_some()),
+            refused: next(refused.is_some()),
         })
     }
 
@@ -201,6 +224,10 @@ impl Watch<'_> {
             match Signal::try_from(number) {
                 Ok(Signal::SIGWINCH) => self.attended.copy_window_size(),
                 Ok(Signal::SIGTTOU) | Err(_) => {}
+                // From a process. The kernel's own says that the terminal is gone, which is the command's to know.
+                Ok(Signal::SIGHUP) if received.ssi_code <= 0 && self.reload.is_possible() => {
+                    self.reload.begin(self.audit);
+                }
                 Ok(_) => self.ask(Request::Signal(number)),
             }
         }

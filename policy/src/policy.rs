@@ -231,6 +231,20 @@ impl Policy {
         }
     }
 
+    /// Whether an address that a name resolved to may be dialled at some port, so that it may be answered. `rule` is the
+    /// one that allowed the name. Block rules are left to [`Self::may_dial`], which knows the port.
+    #[must_use]
+    pub fn may_answer(&self, rule: Option<&Rule>, address: IpAddr) -> bool {
+        let mut listing = self.allow.listing(address);
+        let trusted = rule.is_some_and(Rule::private);
+        match kind(address) {
+            Kind::Global => true,
+            Kind::Local => trusted || listing.next().is_some(),
+            Kind::Nobody => listing.next().is_some(),
+            Kind::Metadata => listing.any(|(network, ..)| network.is_single()),
+        }
+    }
+
     /// Whether this is a name of the host itself (`host.docker.internal`, `host.keyward.internal`).
     #[must_use]
     pub fn is_host_service(&self, host: &Host) -> bool {

@@ -66,6 +66,8 @@ pub enum Role {
     AuditLog,
     /// A listening Unix socket at which root reads what is going on.
     Status,
+    /// A pipe into which each process that uses a door is reported: its id, as a native `u32`.
+    Sightings,
     /// Where the request log goes, one JSON line a request.
     RequestLog,
     /// Where diagnostics go, JSON lines.

@@ -10,6 +10,7 @@ mod judge;
 mod line;
 mod names;
 mod open;
+mod query;
 mod resolve;
 pub(crate) mod tunnel;
 
@@ -23,7 +24,8 @@ pub(crate) use self::{
     judge::{Denial, Door, Permit, Question},
     names::{Behind, Names},
     open::{Connection, Open},
-    resolve::Resolver,
+    query::Query,
+    resolve::{Found, Resolver},
 };
 use crate::{peers::Peers, request_log::RequestLog, settings::Limits};
 

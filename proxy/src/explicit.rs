@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The explicit door: clients that know that it is a proxy.
+//!
+//! It speaks HTTP/1.1. `http://` URLs are served as at the transparent door (`http_door`); `CONNECT` opens a tunnel
+//! (`connect`).
 
-use std::sync::Arc;
+pub(crate) mod connect;
 
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use firewall_common::{Reason, Transport};
+use keyward_policy::{Host, Scheme};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
+    task::JoinSet,
 };
 
-use crate::egress::Egress;
+use crate::{
+    egress::{Door, Egress, Question},
+    http_door::{Arrived, drained, serve_proxy},
+};
+
+/// How long accepting rests when the kernel has no descriptor or no memory left: it would say so again
+/// at once.
+const REST: Duration = Duration::from_millis(50);
 
 /// Serves `listener` until `draining` becomes true, then waits for the connections to end by
 /// themselves. Dropping the future ends everything at once.
@@ -16,8 +32,58 @@ pub(crate) async fn serve(
     egress: Arc<Egress>,
     listener: TcpListener,
     room: Arc<Semaphore>,
-    mut draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
 ) {
-    drop((egress, listener, room));
-    drop(draining.wait_for(|it| *it).await);
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = async {
+            // Room first: a connection that cannot be served waits in the kernel's queue.
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        tokio::select! {
+            (permit, accepted) = accepted => match accepted {
+                Ok((stream, _)) => {
+                    let connection = connection(Arc::clone(&egress), stream, draining.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(REST).await;
+                }
+            },
+            Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
+            () = drained(draining.clone()) => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(egress: Arc<Egress>, stream: TcpStream, draining: watch::Receiver<bool>) {
+    let (Ok(own), Ok(from)) = (stream.local_addr(), stream.peer_addr()) else {
+        return;
+    };
+    let peer = egress.peers.find(Transport::Tcp, from);
+    if peer.is_none() && egress.peers.are_recorded() {
+        let question = Question {
+            door: Door::Explicit,
+            host: Host::Address(own.ip().to_canonical()),
+            port: own.port(),
+            scheme: Scheme::Tcp,
+            request: None,
+            peer: None,
+        };
+        egress.deny(question, Reason::UnknownPeer, None);
+        return;
+    }
+    let arrived = Arrived {
+        stream,
+        read: BytesMut::new(),
+        peer,
+    };
+    serve_proxy(egress, arrived, draining).await;
 }

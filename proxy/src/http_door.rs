@@ -1,15 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Plain HTTP at the doors.
+//! Plain HTTP at the doors: every request is judged by itself, the second on a connection like the first.
+//!
+//! What the workload sends passes the guard first (`gateway::guard`), so that what is judged here, what hyper reads and
+//! what goes upstream are the same request. A `Link` is one connection of the workload; `stack` has the steps of a request
+//! in their order.
+
+mod accept;
+mod answer;
+mod body;
+mod connection;
+mod fields;
+mod forward;
+mod link;
+mod stack;
+mod target;
+mod websocket;
 
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use firewall_common::Reason;
-use keyward_policy::{Host, Scheme};
+use keyward_policy::Host;
 use tokio::{net::TcpStream, sync::watch};
 
+pub(crate) use self::{
+    answer::Answer,
+    connection::drained,
+    forward::not_dialled,
+    link::{After, Link, regain},
+};
+use self::{connection::connection, link::Face};
 use crate::{
-    egress::{Door, Egress, Question},
+    egress::{Door, Egress},
     peers::Peer,
 };
 
@@ -28,19 +49,10 @@ pub(crate) async fn serve_transparent(
     arrived: Arrived,
     hosts: Vec<Host>,
     port: u16,
-    _draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
 ) {
-    for host in hosts {
-        let question = Question {
-            door: Door::Transparent,
-            host,
-            port,
-            scheme: Scheme::Http,
-            request: None,
-            peer: arrived.peer.clone(),
-        };
-        egress.deny(question, Reason::SchemeNotAllowed, None);
-    }
+    let face = Face::Server { hosts, port };
+    connection(egress, Door::Transparent, face, arrived, draining).await;
 }
 
 /// Serves the inside of a tunnel that was asked for with `CONNECT host:port`, to its end.
@@ -51,5 +63,26 @@ pub(crate) async fn serve_tunnel(
     port: u16,
     draining: watch::Receiver<bool>,
 ) {
-    serve_transparent(egress, arrived, vec![host], port, draining).await;
+    let hosts = vec![host];
+    let face = Face::Server { hosts, port };
+    connection(egress, Door::Explicit, face, arrived, draining).await;
+}
+
+/// Serves a connection to the proxy itself, to its end.
+pub(crate) async fn serve_proxy(
+    egress: Arc<Egress>,
+    arrived: Arrived,
+    draining: watch::Receiver<bool>,
+) {
+    let Ok(own) = arrived.stream.local_addr() else {
+        return;
+    };
+    connection(
+        egress,
+        Door::Explicit,
+        Face::Proxy { own },
+        arrived,
+        draining,
+    )
+    .await;
 }

@@ -6,9 +6,13 @@
 //! (kernel 5.19 and later).
 
 use std::{
+    collections::HashSet,
     fmt,
+    fs::File,
+    io::Write as _,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
+    sync::{Mutex, PoisonError},
 };
 
 use aya::maps::{HashMap, Map, MapData, MapError};
@@ -31,7 +35,10 @@ pub(crate) struct Peer {
 
 /// Where peers are looked up.
 #[derive(Default)]
-pub struct Peers(Source);
+pub struct Peers {
+    source: Source,
+    sightings: Option<Sightings>,
+}
 
 /// Who wrote them down.
 #[derive(Default)]
@@ -44,11 +51,21 @@ enum Source {
 
 type Lookup = dyn Fn(Transport, SocketAddr) -> Option<FlowInfo> + Send + Sync;
 
+/// Where processes are reported that were not seen before. This process has no right to ask what program they run; who
+/// started it has.
+struct Sightings {
+    to: File,
+    reported: Mutex<HashSet<(u32, String)>>,
+}
+
+/// Most processes that are remembered as reported; then all of them may be reported once more.
+const MOST_REPORTED: usize = 4096;
+
 impl Peers {
     /// Nobody is known.
     #[must_use]
     pub fn unknown() -> Self {
-        Self(Source::Nobody)
+        Self::default()
     }
 
     /// What the map behind `descriptor` says: keys are [`FlowKey`], values [`FlowInfo`].
@@ -58,7 +75,7 @@ impl Peers {
     /// When it is not a map of that shape.
     pub fn from_map(descriptor: OwnedFd) -> Result<Self, MapError> {
         let map = Map::from_map_data(MapData::from_fd(descriptor)?)?;
-        Ok(Self(Source::Kernel(Flows::try_from(map)?)))
+        Ok(Self::of(Source::Kernel(Flows::try_from(map)?)))
     }
 
     /// What `lookup` says of the connection, or datagram, that came from an address: for a program that has this proxy
@@ -67,30 +84,67 @@ impl Peers {
     pub fn from_fn(
         lookup: impl Fn(Transport, SocketAddr) -> Option<FlowInfo> + Send + Sync + 'static,
     ) -> Self {
-        Self(Source::Embedder(Box::new(lookup)))
+        Self::of(Source::Embedder(Box::new(lookup)))
+    }
+
+    fn of(source: Source) -> Self {
+        Self {
+            source,
+            sightings: None,
+        }
+    }
+
+    /// Reports each process, when it is first found, as its id in native byte order. `to` does not block: what finds
+    /// no room is lost.
+    #[must_use]
+    pub fn reporting_to(mut self, to: File) -> Self {
+        self.sightings = Some(Sightings {
+            to,
+            reported: Mutex::default(),
+        });
+        self
     }
 
     /// Whether somebody writes down who connects, so that whoever is not found is a stranger.
     pub(crate) fn are_recorded(&self) -> bool {
-        !matches!(self.0, Source::Nobody)
+        !matches!(self.source, Source::Nobody)
     }
 
     /// The process that connected, or sent a datagram, from `address`.
     pub(crate) fn find(&self, transport: Transport, address: SocketAddr) -> Option<Peer> {
         let FlowInfo {
             owner, original, ..
-        } = match &self.0 {
+        } = match &self.source {
             Source::Nobody => return None,
             Source::Kernel(flows) => look_up(flows, transport, address)?,
             Source::Embedder(lookup) => lookup(transport, address)?,
         };
         let ip = IpAddr::from(original.address.to_bytes()).to_canonical();
-        Some(Peer {
+        let peer = Peer {
             original: SocketAddr::new(ip, original.port),
             pid: owner.tgid,
             comm: String::from_utf8_lossy(owner.command()).into_owned(),
             cgroup: owner.cgroup,
-        })
+        };
+        if let Some(sightings) = &self.sightings {
+            sightings.report(&peer);
+        }
+        Some(peer)
+    }
+}
+
+impl Sightings {
+    fn report(&self, peer: &Peer) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        // A process that becomes another program keeps its number.
+        let key = (peer.pid, peer.comm.clone());
+        if reported.len() >= MOST_REPORTED {
+            reported.clear();
+        }
+        if reported.insert(key) {
+            // Only the program's path is missing from the log then.
+            (&self.to).write_all(&peer.pid.to_ne_bytes()).ok();
+        }
     }
 }
 

@@ -176,7 +176,7 @@ fn prepare(
     let (mut dns_udp, mut dns_tcp, mut peers) = (Vec::new(), Vec::new(), Peers::unknown());
     let (mut transparent, mut explicit) = (Vec::new(), Vec::new());
     let (mut requests, mut audit, mut diagnostics_file) = (None, None, None);
-    let mut status = None;
+    let (mut status, mut sightings) = (None, None);
     for (role, descriptor) in start.descriptors {
         match role {
             Role::Gateway { provider: name } => {
@@ -184,6 +184,7 @@ fn prepare(
                 listeners.push((provider, std::net::TcpListener::from(descriptor)));
             }
             Role::RequestLog => requests = Some(File::from(descriptor)),
+            Role::Sightings => sightings = Some(File::from(descriptor)),
             Role::AuditLog => audit = Some(File::from(descriptor)),
             Role::Transparent => transparent.push(std::net::TcpListener::from(descriptor)),
             Role::Explicit => explicit.push(std::net::TcpListener::from(descriptor)),
@@ -201,6 +202,9 @@ fn prepare(
         requests: log_to(requests)?,
         audit: log_to(audit)?,
     };
+    if let Some(sightings) = sightings {
+        peers = peers.reporting_to(sightings);
+    }
     let runtime = runtime(&settings)?;
     let guard = runtime.enter();
     let mut server = Server::new(settings, start.credentials, logs.clone(), peers)?;

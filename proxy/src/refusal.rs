@@ -92,6 +92,8 @@ named! {
         Method = "method_not_allowed",
         /// The target is absolute, or starts with `//`, or is `*`.
         NotRelative = "not_a_relative_path",
+        /// The target is not one that a proxy takes.
+        BadTarget = "bad_target",
         /// The path has an ambiguous spelling: bad escapes, or dot segments beside encoded slashes.
         BadPath = "bad_path",
         /// The provider's routes do not have this method and path.

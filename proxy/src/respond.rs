@@ -61,6 +61,12 @@ pub(crate) fn respond(fault: Fault, provider: &Provider) -> Response<Bytes> {
     response
 }
 
+/// Status of the answer to what is refused, and what is said.
+pub(crate) fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
+    let (status, _, message, _) = describe(refusal.into());
+    (status, message)
+}
+
 /// Status, shape, what is said, and whether the connection is closed afterwards.
 fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
     use Refusal as R;
@@ -128,6 +134,9 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
                 true,
             ),
             R::NotRelative => malformed("URL must be a relative path"),
+            R::BadTarget => malformed(
+                "the target must be http://host/path, or host:port for CONNECT, without user and password",
+            ),
             R::BadPath => malformed("the path is ambiguous or malformed"),
             R::PathNotAllowed => (
                 S::FORBIDDEN,

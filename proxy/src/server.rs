@@ -70,7 +70,7 @@ impl Server {
             settings.limits,
             Arc::clone(&peers),
             logs.audit,
-            Names::default(),
+            Names::new(settings.dns.answers),
             Dialler::new(upstream, Resolver::default(), settings.limits.connect),
             settings.policy.clone(),
         );
@@ -196,8 +196,7 @@ impl Server {
         socket.set_nonblocking(true)?;
         let socket = Arc::new(UdpSocket::from_std(socket)?);
         self.datagrams.push(Arc::clone(&socket));
-        self.endless
-            .spawn(dns::serve_udp(Arc::clone(&self.shared), socket));
+        self.endless.spawn(dns::serve_udp(self.egress(), socket));
         Ok(())
     }
 
@@ -208,8 +207,7 @@ impl Server {
     /// When the listener cannot be made asynchronous.
     pub fn add_dns_tcp(&mut self, listener: net::TcpListener) -> io::Result<()> {
         let listener = asynchronous(listener)?;
-        self.endless
-            .spawn(dns::serve_tcp(Arc::clone(&self.shared), listener));
+        self.endless.spawn(dns::serve_tcp(self.egress(), listener));
         Ok(())
     }
 
@@ -234,7 +232,7 @@ impl Server {
         }
         // What was asked in the last moment is to be in the log, too.
         for socket in &self.datagrams {
-            dns::drain_udp(&self.shared, socket);
+            dns::drain_udp(&self.egress, socket);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Result, bail};
+use keyward_policy::Mode;
 use nix::unistd::geteuid;
 
 use crate::cli::RunArgs;
@@ -22,6 +23,13 @@ pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Resul
     let mut talk = io::stderr();
     for note in settings.environment.notes() {
         writeln!(talk, "keyward: {note}")?;
+    }
+    if settings.policy.mode == Mode::Audit {
+        writeln!(
+            talk,
+            "keyward: AUDIT MODE: every host name is let through and written down; nothing is blocked by name.\n  \
+             The command still holds no real key. Afterwards: keyward policy suggest"
+        )?;
     }
     let finished = run::run(settings, core_limit)?;
     if let Err(explanation) = supervise::explain(&finished.outcome) {

@@ -4,21 +4,29 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// What programs need to behave on the user's terminal and in the user's language, and nothing that says who he is.
+/// What programs need to behave on the user's terminal and in the user's language, and where the host has the
+/// certificates that it trusts; nothing that says who he is.
 const PASS: &[&str] = &[
     "CI",
     "COLORTERM",
     "COLUMNS",
+    "CURL_CA_BUNDLE",
     "EDITOR",
     "FORCE_COLOR",
+    "GIT_SSL_CAINFO",
     "LANG",
     "LANGUAGE",
     "LINES",
     "LS_COLORS",
+    "NODE_EXTRA_CA_CERTS",
     "NO_COLOR",
     "PAGER",
     "PATH",
+    "PIP_CERT",
     "PWD",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
     "TERM",
     "TERM_PROGRAM",
     "TZ",

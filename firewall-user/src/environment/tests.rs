@@ -46,7 +46,7 @@ fn prepare_command(
         shell: None,
     };
     let command: Vec<OsString> = command.iter().map(OsString::from).collect();
-    let endpoints = endpoints::for_run(endpoints::DEFAULT_ADDRESS);
+    let endpoints = endpoints::for_run(endpoints::DEFAULT_ADDRESS, endpoints::Doors::Closed);
     Environment::prepare(
         &variables(host),
         requested,
@@ -65,6 +65,7 @@ fn explicit(name: &str, value: &str) -> Requested {
 }
 
 const ALL: Requested = Requested {
+    explicit_proxy: ExplicitProxy::Untold,
     all: true,
     exclude: Vec::new(),
     explicit: Vec::new(),
@@ -184,6 +185,7 @@ fn flags_decide_the_rest() {
 
     let exclude = vec!["TERM".into()];
     let requested = Requested {
+        explicit_proxy: ExplicitProxy::Untold,
         all: true,
         exclude,
         explicit: vec![("FOO".into(), "2".into())],

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use firewall_common::Endpoints;
 use keyward_proxy::credential::Credentials;
+use nix::unistd::gethostname;
 use toml::{Table, Value};
+
+mod browsers;
 
 /// One file: its path below `/etc`, and what is in it.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +32,10 @@ pub fn for_run(
     endpoints: &Endpoints,
     credentials: &Credentials,
 ) -> Result<Vec<PrivateFile>> {
-    let mut files = vec![resolv_conf(endpoints)];
+    let mut files = vec![resolv_conf(endpoints), hosts()?];
+    if endpoints.transparent != 0 {
+        files.extend(browsers::policies(etc)?);
+    }
     if let Some((openai, _)) = credentials
         .iter()
         .find(|(provider, _)| provider.name == "openai")
@@ -51,6 +57,19 @@ fn resolv_conf(endpoints: &Endpoints) -> PrivateFile {
         path: PathBuf::from("resolv.conf"),
         content,
     }
+}
+
+/// Names that the host knows by its own file are asked of our DNS like all others: with their real addresses the
+/// workload would get nowhere, as it is the name that is allowed.
+fn hosts() -> Result<PrivateFile> {
+    let own = gethostname().context("cannot tell the host's name")?;
+    Ok(PrivateFile {
+        path: PathBuf::from("hosts"),
+        content: format!(
+            "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {}\n",
+            own.to_string_lossy()
+        ),
+    })
 }
 
 /// Codex takes its base URL from no variable. The managed file beats the user's own configuration, which is what is
@@ -114,7 +133,7 @@ mod tests {
             .unwrap();
         for_run(
             etc,
-            &endpoints::for_run(endpoints::DEFAULT_ADDRESS),
+            &endpoints::for_run(endpoints::DEFAULT_ADDRESS, endpoints::Doors::Closed),
             &credentials,
         )
     }

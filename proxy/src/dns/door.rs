@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The sockets of the DNS door, and its lines in the log.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use firewall_common::Transport;
+use firewall_common::{Reason, Transport};
+use hickory_proto::rr::RecordType;
+use keyward_policy::{Name, Policy};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -11,8 +18,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Asker, reply};
-use crate::{gateway::Shared, refusal::Refusal};
+use super::{
+    answer::{Answer, Outcome, Verdict, judge, remedy},
+    message::{self, Question, Received},
+    real,
+    recent::Recent,
+};
+use crate::egress::{Egress, Query};
 
 /// Longest pause on a TCP connection: RFC 7766 advises seconds.
 const IDLE: Duration = Duration::from_secs(10);
@@ -20,40 +32,115 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Most TCP connections at a time.
 const CONNECTIONS: usize = 64;
 
+/// Most names that are looked up at a time for datagrams. Further ones are told that it failed.
+const LOOK_UPS: usize = 64;
+
+/// Most datagrams that are answered in a row before other work of the proxy gets its turn.
+const IN_A_ROW: usize = 64;
+
 /// Most datagrams that are judged at the end: a flood must not keep the proxy from ending.
 const DRAINED: usize = 1000;
 
 /// How long a failing socket rests before it is asked again.
 const REST: Duration = Duration::from_millis(50);
 
+/// Longest name in a message (RFC 1035, section 2.3.4), and room for what else a question and its EDNS record hold. What
+/// is longer is no question that is answered; the kernel cuts it off, and it is malformed.
+const LONGEST: usize = 4096;
+
+/// Longest reply over TCP.
+const TCP_ROOM: u16 = u16::MAX;
+
+/// Who asked.
+#[derive(Clone, Copy, Debug)]
+struct Asker {
+    transport: Transport,
+    address: SocketAddr,
+}
+
+/// What a message comes to.
+enum Step {
+    /// Nothing is sent back.
+    Silence,
+    Reply(Vec<u8>),
+    LookUp(Box<LookUp>),
+}
+
+/// A question that waits for addresses.
+struct LookUp {
+    policy: Arc<Policy>,
+    question: Question,
+    name: Name,
+}
+
+/// A door: what its sockets share.
+struct Door {
+    egress: Arc<Egress>,
+    recent: Mutex<Recent>,
+}
+
 /// Answers datagrams for ever.
-pub(crate) async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
-    let mut buffer = vec![0; 65_535];
+pub(crate) async fn serve_udp(egress: Arc<Egress>, socket: Arc<UdpSocket>) {
+    let door = Door::new(egress);
+    let look_ups = Arc::new(Semaphore::new(LOOK_UPS));
+    let mut buffer = vec![0; LONGEST];
     loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((length, address)) => {
-                let asker = Asker {
-                    transport: Transport::Udp,
-                    address,
-                };
-                let query = buffer.get(..length).unwrap_or_default();
-                if let Some(answer) = judge(&shared, asker, query)
-                    && let Err(error) = socket.send_to(&answer, address).await
-                {
-                    tracing::debug!(%error, "DNS answer not sent");
+        if let Err(error) = socket.readable().await {
+            tracing::warn!(%error, "DNS socket");
+            tokio::time::sleep(REST).await;
+        }
+        for _ in 0..IN_A_ROW {
+            let (length, address) = match socket.try_recv_from(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    tracing::warn!(%error, "DNS socket");
+                    tokio::time::sleep(REST).await;
+                    break;
+                }
+            };
+            let asker = Asker {
+                transport: Transport::Udp,
+                address,
+            };
+            let query = buffer.get(..length).unwrap_or_default();
+            match door.step(asker, query) {
+                Step::Silence => {}
+                Step::Reply(reply) => send(&socket, &reply, address),
+                Step::LookUp(look_up) => {
+                    let (egress, socket) = (Arc::clone(&door.egress), Arc::clone(&socket));
+                    let turn = Arc::clone(&look_ups).try_acquire_owned();
+                    let room = look_up.question.datagram();
+                    let Ok(turn) = turn else {
+                        if let Some(reply) = look_up.question.reply(&Answer::failed(), room) {
+                            send(&socket, &reply, address);
+                        }
+                        continue;
+                    };
+                    tokio::spawn(async move {
+                        if let Some(reply) = look_up.reply(&egress, room).await {
+                            send(&socket, &reply, address);
+                        }
+                        drop(turn);
+                    });
                 }
             }
-            Err(error) => {
-                tracing::warn!(%error, "DNS socket");
-                tokio::time::sleep(REST).await;
-            }
         }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Sends, or not: a client whose queue is full asks again.
+fn send(socket: &UdpSocket, reply: &[u8], to: SocketAddr) {
+    if let Err(error) = socket.try_send_to(reply, to) {
+        tracing::debug!(%error, "DNS answer not sent");
     }
 }
 
 /// Judges the datagrams that are there, without waiting for more. Nobody is left to be answered.
-pub(crate) fn drain_udp(shared: &Shared, socket: &UdpSocket) {
-    let mut buffer = vec![0; 65_535];
+pub(crate) fn drain_udp(egress: &Arc<Egress>, socket: &UdpSocket) {
+    let door = Door::new(Arc::clone(egress));
+    let mut buffer = vec![0; LONGEST];
     for _ in 0..DRAINED {
         let Ok((length, address)) = socket.try_recv_from(&mut buffer) else {
             return;
@@ -63,28 +150,25 @@ pub(crate) fn drain_udp(shared: &Shared, socket: &UdpSocket) {
             address,
         };
         // Judging writes it down.
-        drop(judge(
-            shared,
-            asker,
-            buffer.get(..length).unwrap_or_default(),
-        ));
+        drop(door.step(asker, buffer.get(..length).unwrap_or_default()));
     }
 }
 
 /// Answers connections for ever.
-pub(crate) async fn serve_tcp(shared: Arc<Shared>, listener: TcpListener) {
+pub(crate) async fn serve_tcp(egress: Arc<Egress>, listener: TcpListener) {
+    let door = Arc::new(Door::new(egress));
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let permit = Arc::clone(&room).acquire_owned().await;
         match listener.accept().await {
             Ok((stream, address)) => {
-                let shared = Arc::clone(&shared);
+                let door = Arc::clone(&door);
                 tokio::spawn(async move {
                     let asker = Asker {
                         transport: Transport::Tcp,
                         address,
                     };
-                    if let Err(error) = connection(&shared, stream, asker).await {
+                    if let Err(error) = door.connection(stream, asker).await {
                         tracing::debug!(%error, "DNS connection ended");
                     }
                     drop(permit);
@@ -98,48 +182,133 @@ pub(crate) async fn serve_tcp(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-async fn connection(shared: &Shared, mut stream: TcpStream, asker: Asker) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    loop {
-        let mut length = [0; 2];
-        timeout(IDLE, stream.read_exact(&mut length)).await??;
-        let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
-        timeout(IDLE, stream.read_exact(&mut query)).await??;
-        let Some(answer) = judge(shared, asker, &query) else {
-            return Ok(());
+impl Door {
+    fn new(egress: Arc<Egress>) -> Self {
+        Self {
+            egress,
+            recent: Mutex::default(),
+        }
+    }
+
+    async fn connection(&self, mut stream: TcpStream, asker: Asker) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        loop {
+            let mut length = [0; 2];
+            timeout(IDLE, stream.read_exact(&mut length)).await??;
+            let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+            timeout(IDLE, stream.read_exact(&mut query)).await??;
+            let reply = match self.step(asker, &query) {
+                Step::Silence => None,
+                Step::Reply(reply) => Some(reply),
+                Step::LookUp(look_up) => look_up.reply(&self.egress, TCP_ROOM).await,
+            };
+            let Some(reply) = reply else { return Ok(()) };
+            let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
+            let message = [&length.to_be_bytes()[..], &reply].concat();
+            timeout(IDLE, stream.write_all(&message)).await??;
+        }
+    }
+
+    /// Judges a message, and writes it down.
+    fn step(&self, asker: Asker, bytes: &[u8]) -> Step {
+        let question = match message::read(bytes) {
+            Received::Nothing => return Step::Silence,
+            Received::Malformed(reply) => {
+                self.write_malformed(asker);
+                return Step::Reply(reply);
+            }
+            Received::Question(question) => question,
         };
-        let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
-        let message = [&length.to_be_bytes()[..], &answer].concat();
-        timeout(IDLE, stream.write_all(&message)).await??;
+        let policy = self.egress.policy();
+        let judged = judge(&policy, &self.egress.names, &question);
+        if let Some(verdict) = judged.verdict {
+            self.write(asker, &question, &verdict);
+        }
+        match judged.outcome {
+            Outcome::Answer(answer) => {
+                let room = match asker.transport {
+                    Transport::Tcp => TCP_ROOM,
+                    Transport::Udp => question.datagram(),
+                };
+                question
+                    .reply(&answer, room)
+                    .map_or(Step::Silence, Step::Reply)
+            }
+            Outcome::LookUp(name) => Step::LookUp(Box::new(LookUp {
+                policy,
+                question,
+                name,
+            })),
+        }
+    }
+
+    /// A line, unless it says what was said lately.
+    fn write(&self, asker: Asker, question: &Question, verdict: &Verdict<'_>) {
+        let peer = self.egress.peers.find(asker.transport, asker.address);
+        let kind = question.kind();
+        if let (Some(name), false) = (&verdict.name, verdict.denied) {
+            let process = peer.as_ref().map_or(0, |it| it.pid);
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            if !recent.is_new(name, kind.into(), process, Instant::now()) {
+                return;
+            }
+        }
+        let text;
+        let host = match &verdict.name {
+            Some(name) => name.as_str(),
+            None => {
+                text = question.name().to_ascii();
+                text.strip_suffix('.').unwrap_or(&text)
+            }
+        };
+        let reason = verdict.decision.outcome.err();
+        let remedy = match reason {
+            Some(Reason::HostNotAllowed) => verdict.name.as_ref().and_then(remedy),
+            _ => None,
+        };
+        let query = Query {
+            host,
+            name: verdict.name.as_ref(),
+            kind: &kind.to_string(),
+            transport: asker.transport,
+            rule: verdict.decision.rule,
+            remedy: remedy.as_deref(),
+            peer: peer.as_ref(),
+        };
+        match (verdict.denied, reason) {
+            (true, reason) => {
+                let reason = reason.unwrap_or(Reason::QueryNotAnswered);
+                self.egress.write_query_denied(&query, reason);
+            }
+            (false, audited) => self.egress.write_query_answered(&query, audited),
+        }
+    }
+
+    /// Nothing of what cannot be read is believed, so nothing of it is written down.
+    fn write_malformed(&self, asker: Asker) {
+        let peer = self.egress.peers.find(asker.transport, asker.address);
+        let query = Query {
+            host: "",
+            name: None,
+            kind: "",
+            transport: asker.transport,
+            rule: None,
+            remedy: None,
+            peer: peer.as_ref(),
+        };
+        self.egress.write_query_denied(&query, Reason::BadQuery);
     }
 }
 
-/// The answer to a query, and a line about it.
-fn judge(shared: &Shared, asker: Asker, query: &[u8]) -> Option<Vec<u8>> {
-    let reply = reply(query)?;
-    shared.log.add(|line| {
-        line.plain("event", "dns");
-        if let Some(run) = &shared.run {
-            line.text("run", run);
-        }
-        line.plain("decision", "denied");
-        line.plain("reason", Refusal::Dns.name());
-        line.plain(
-            "protocol",
-            match asker.transport {
-                Transport::Tcp => "tcp",
-                Transport::Udp => "udp",
-            },
-        );
-        if let Some((name, kind)) = &reply.question {
-            line.text("name", name);
-            line.text("type", kind);
-        }
-        if let Some(peer) = shared.peers.find(asker.transport, asker.address) {
-            line.number("pid", peer.pid);
-            line.text("comm", &peer.comm);
-            line.number("cgroup", peer.cgroup);
-        }
-    });
-    Some(reply.bytes)
+impl LookUp {
+    async fn reply(self, egress: &Egress, room: u16) -> Option<Vec<u8>> {
+        let Self {
+            policy,
+            question,
+            name,
+        } = self;
+        let kind: RecordType = question.kind();
+        let answer = real::answer(egress, &policy, &name, kind).await;
+        question.reply(&answer, room)
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use firewall_common::Reason;
-use keyward_policy::Host;
+use keyward_policy::{Host, Name};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{Permit, Resolver};
@@ -35,6 +35,17 @@ impl Dialler {
             resolver,
             time,
         }
+    }
+
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// The address that a name was fixed to, at whatever port.
+    pub(crate) fn fixed(&self, name: &Name) -> Option<IpAddr> {
+        let mut fixed = self.upstream.resolve.iter();
+        let found = fixed.find(|it| it.host == name.as_str());
+        found.map(|it| it.address.ip())
     }
 
     /// Dials what the permit allows and nothing else: the name is looked up here, whatever address the workload chose.

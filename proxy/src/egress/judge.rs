@@ -80,6 +80,27 @@ impl Permit {
     pub(crate) fn question(&self) -> &Question {
         &self.question
     }
+
+    /// By which rule.
+    pub(crate) fn rule(&self) -> Option<&Rule> {
+        self.rule.as_ref()
+    }
+
+    /// Whether this policy gave it.
+    pub(super) fn is_of(&self, policy: &Arc<Policy>) -> bool {
+        Arc::ptr_eq(&self.policy, policy)
+    }
+
+    /// Whether what was dialled for `other` may carry this, too: the same host by the same rule of the same policy.
+    pub(crate) fn leads_as(&self, other: &Self) -> bool {
+        let at = |it: &Self| (it.question.host.clone(), it.question.port);
+        let rule = |it: &Self| {
+            it.rule
+                .as_ref()
+                .map(|it| (it.text().to_owned(), it.origin().clone()))
+        };
+        self.is_of(&other.policy) && at(self) == at(other) && rule(self) == rule(other)
+    }
 }
 
 impl Egress {

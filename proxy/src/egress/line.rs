@@ -9,7 +9,7 @@ use super::{
     Egress,
     judge::{Denial, Door, Permit, Question},
 };
-use crate::request_log::Line;
+use crate::{peers::Peer, request_log::Line};
 
 /// What came of an allowed connection or request.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +21,8 @@ pub(crate) struct Carried {
     pub(crate) duration: Duration,
     /// Where it was carried to.
     pub(crate) upstream: Option<SocketAddr>,
+    /// What plain HTTP was answered with.
+    pub(crate) status: Option<u16>,
 }
 
 impl Egress {
@@ -33,7 +35,7 @@ impl Egress {
             if let Some(remedy) = &denial.remedy {
                 line.text("remedy", remedy);
             }
-            end(line, &denial.question);
+            end(line, denial.question.peer.as_ref());
         });
     }
 
@@ -57,6 +59,9 @@ impl Egress {
             if let Some(reason) = failed {
                 line.plain("reason", reason);
             }
+            if let Some(status) = carried.status {
+                line.number("status", status);
+            }
             if permit.question.door != Door::Dns {
                 line.number("bytes_up", carried.up);
                 line.number("bytes_down", carried.down);
@@ -65,17 +70,22 @@ impl Egress {
             if let Some(upstream) = carried.upstream {
                 line.plain("upstream", upstream);
             }
-            end(line, &permit.question);
+            end(line, permit.question.peer.as_ref());
         });
     }
 
-    fn begin(&self, line: &mut Line<'_>, question: &Question, verdict: &str) {
+    /// What every line begins with.
+    pub(super) fn begin_line(&self, line: &mut Line<'_>, door: Door, verdict: &str) {
         line.plain("event", "decision");
         if let Some(run) = &self.run {
             line.text("run", run);
         }
-        line.plain("door", question.door.name());
+        line.plain("door", door.name());
         line.plain("verdict", verdict);
+    }
+
+    fn begin(&self, line: &mut Line<'_>, question: &Question, verdict: &str) {
+        self.begin_line(line, question.door, verdict);
         line.text("host", &question.host.to_string());
         if question.door == Door::Dns {
             line.plain("scheme", "dns");
@@ -97,22 +107,23 @@ impl Egress {
     }
 }
 
-fn rule(line: &mut Line<'_>, rule: Option<&Rule>) {
+pub(super) fn rule(line: &mut Line<'_>, rule: Option<&Rule>) {
     if let Some(rule) = rule {
         line.text("rule", rule.text());
         line.text("rule_at", &rule.origin().to_string());
     }
 }
 
-fn end(line: &mut Line<'_>, question: &Question) {
-    if let Some(peer) = &question.peer {
+pub(super) fn end(line: &mut Line<'_>, peer: Option<&Peer>) {
+    if let Some(peer) = peer {
         line.number("pid", peer.pid);
         line.text("comm", &peer.comm);
         line.number("cgroup", peer.cgroup);
     }
 }
 
-const fn scheme(scheme: Scheme) -> &'static str {
+/// As the log has it.
+pub(super) const fn scheme(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::Tls => "tls",
         Scheme::Http => "http",

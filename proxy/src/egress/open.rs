@@ -5,17 +5,22 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
 use firewall_common::Reason;
 use keyward_policy::{Mode, Policy};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Egress, judge::Permit, line::Carried};
+use super::{
+    Egress,
+    judge::Permit,
+    line::{Carried, scheme},
+};
+use crate::status::OpenConnection;
 
 /// Totals, and what is open.
 #[derive(Debug, Default)]
@@ -43,8 +48,9 @@ pub(crate) struct Connection {
     egress: Arc<Egress>,
     id: u64,
     state: Arc<State>,
-    upstream: Option<SocketAddr>,
-    failed: Option<Reason>,
+    upstream: OnceLock<SocketAddr>,
+    failed: OnceLock<Reason>,
+    status: AtomicU16,
 }
 
 impl Open {
@@ -81,6 +87,23 @@ impl Open {
 }
 
 impl State {
+    /// As `keyward top` shows it.
+    pub(crate) fn shown(&self) -> OpenConnection {
+        let question = self.permit.question();
+        let peer = question.peer.as_ref();
+        OpenConnection {
+            door: question.door.name().to_owned(),
+            host: question.host.to_string(),
+            port: question.port,
+            scheme: scheme(question.scheme).to_owned(),
+            comm: peer.map(|it| it.comm.clone()).unwrap_or_default(),
+            pid: peer.map_or(0, |it| it.pid),
+            bytes_up: self.up.load(Ordering::Relaxed),
+            bytes_down: self.down.load(Ordering::Relaxed),
+            age_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
     fn is_denied_by(&self, policy: &Policy) -> bool {
         policy.mode() == Mode::Enforce
             && policy
@@ -111,8 +134,9 @@ impl Egress {
             egress: Arc::clone(self),
             id,
             state,
-            upstream: None,
-            failed: None,
+            upstream: OnceLock::new(),
+            failed: OnceLock::new(),
+            status: AtomicU16::new(0),
         }
     }
 }
@@ -123,13 +147,18 @@ impl Connection {
     }
 
     /// Notes where it is carried to.
-    pub(crate) fn reached(&mut self, upstream: SocketAddr) {
-        self.upstream = Some(upstream);
+    pub(crate) fn reached(&self, upstream: SocketAddr) {
+        self.upstream.get_or_init(|| upstream);
     }
 
-    /// Notes why it came to nothing.
-    pub(crate) fn failed(&mut self, reason: Reason) {
-        self.failed = Some(reason);
+    /// Notes why it came to nothing. The first reason is the one.
+    pub(crate) fn failed(&self, reason: Reason) {
+        self.failed.get_or_init(|| reason);
+    }
+
+    /// Notes the status that plain HTTP was answered with.
+    pub(crate) fn answered(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
     }
 
     /// Counts bytes from the workload.
@@ -146,6 +175,16 @@ impl Connection {
     pub(crate) async fn ended(&self) {
         self.state.ended.cancelled().await;
     }
+
+    /// The same, for what lives by itself.
+    pub(crate) fn end(&self) -> WaitForCancellationFutureOwned {
+        self.state.ended.clone().cancelled_owned()
+    }
+
+    /// Whether a new policy ended it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.ended.is_cancelled()
+    }
 }
 
 impl Drop for Connection {
@@ -155,12 +194,13 @@ impl Drop for Connection {
             up: self.state.up.load(Ordering::Relaxed),
             down: self.state.down.load(Ordering::Relaxed),
             duration: self.state.since.elapsed(),
-            upstream: self.upstream,
+            upstream: self.upstream.get().copied(),
+            status: Some(self.status.load(Ordering::Relaxed)).filter(|it| *it > 0),
         };
         let failed = if self.state.ended.is_cancelled() {
             Some(Reason::PolicyChanged)
         } else {
-            self.failed
+            self.failed.get().copied()
         };
         self.egress
             .write_allowed(&self.state.permit, &carried, failed.map(Reason::name));

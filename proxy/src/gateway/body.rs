@@ -11,10 +11,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
 use super::Link;
 use crate::{
+    patience::Patience,
     refusal::{Fault, Refusal, UpstreamFault},
     request_log::Record,
     upstream::Lease,
@@ -170,11 +170,7 @@ impl ResponseBody {
         idle: Duration,
         record: Record,
     ) -> Self {
-        let patience = Patience {
-            time: idle,
-            timer: None,
-            waiting: false,
-        };
+        let patience = Patience::new(idle);
         Self {
             source: Source::Relayed {
                 incoming,
@@ -273,38 +269,5 @@ impl Drop for ResponseBody {
         if self.is_end_stream() {
             self.ended();
         }
-    }
-}
-
-/// A limit on each pause. The timer is made at the first pause and moved only when it fires: a stream
-/// of events does not touch it.
-struct Patience {
-    time: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// Whether a pause is going on; if so, since at most the timer's deadline less `time`.
-    waiting: bool,
-}
-
-impl Patience {
-    fn stop(&mut self) {
-        self.waiting = false;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let time = self.time;
-        let timer = self.timer.get_or_insert_with(|| {
-            self.waiting = true;
-            Box::pin(tokio::time::sleep(time))
-        });
-        while timer.as_mut().poll(cx).is_ready() {
-            if self.waiting {
-                return Poll::Ready(());
-            }
-            // There was progress since the timer was set; the pause is measured from now on, so that
-            // it may last up to twice the limit and never less than it.
-            timer.as_mut().reset(Instant::now() + time);
-            self.waiting = true;
-        }
-        Poll::Pending
     }
 }

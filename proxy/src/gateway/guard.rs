@@ -11,6 +11,7 @@
 //! (`STAND_IN`), and the service learns from `Verdicts` that request number *n* is refused: by its
 //! number, never by what it contains, as a workload could send the stand-in itself.
 
+pub mod authority;
 pub mod chunks;
 pub mod head;
 mod timer;
@@ -36,7 +37,7 @@ use tokio::{
 pub(crate) use self::verdicts::Verdicts;
 use self::{
     chunks::Chunks,
-    head::{Framing, Head, Scanner},
+    head::{Accepts, Framing, Head, Scanner},
     timer::Timer,
 };
 use crate::{refusal::Refusal, settings::Limits};
@@ -84,6 +85,7 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Guarded<S> {
     io: S,
+    accepts: Accepts,
     verdicts: std::sync::Arc<Verdicts>,
     limits: Limits,
     state: State,
@@ -103,19 +105,36 @@ struct Lingering {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
-    /// Guards `io` from its first byte.
+    /// Guards `io` from its first byte, as an API that takes paths.
     pub(crate) fn new(io: S, verdicts: std::sync::Arc<Verdicts>, limits: Limits) -> Self {
+        Self::accepting(Accepts::Paths, io, BytesMut::new(), verdicts, limits)
+    }
+
+    /// Guards `io`, of which `read` was read already.
+    pub(crate) fn accepting(
+        accepts: Accepts,
+        io: S,
+        read: BytesMut,
+        verdicts: std::sync::Arc<Verdicts>,
+        limits: Limits,
+    ) -> Self {
         Self {
             io,
+            accepts,
             verdicts,
             limits,
-            state: State::Head(Scanner::default()),
-            buffer: BytesMut::new(),
+            state: State::Head(Scanner::new(accepts)),
+            buffer: read,
             released: 0,
             heads: 0,
             timer: Timer::default(),
             lingering: None,
         }
+    }
+
+    /// The connection, and what was read of it and not handed on.
+    pub(crate) fn into_parts(self) -> (S, BytesMut) {
+        (self.io, self.buffer)
     }
 
     /// Judges what was read and not yet judged.
@@ -163,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
                     *left -= taken;
                     self.released += usize::try_from(taken).unwrap_or(fresh.len());
                     if *left == 0 {
-                        self.state = State::Head(Scanner::default());
+                        self.state = State::Head(Scanner::new(self.accepts));
                     }
                 }
                 State::Chunked(chunks) => match chunks.scan(fresh) {
@@ -205,8 +224,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         self.released += head.length;
         self.heads += 1;
         self.state = match head.framing {
-            Framing::Length(0) if head.upgrade => State::Upgrade,
-            Framing::Length(0) => State::Head(Scanner::default()),
+            Framing::Length(0) if head.upgrade => {
+                self.verdicts.await_tunnel(self.heads - 1);
+                State::Upgrade
+            }
+            Framing::Length(0) => State::Head(Scanner::new(self.accepts)),
             Framing::Length(left) => State::Length(left),
             Framing::Chunked => State::Chunked(Chunks::default()),
         };
@@ -214,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
 
     fn chunks_followed(&mut self, chunks: Chunks) {
         self.state = match chunks.is_done() {
-            true => State::Head(Scanner::default()),
+            true => State::Head(Scanner::new(self.accepts)),
             false => State::Chunked(chunks),
         };
     }

@@ -194,7 +194,7 @@ impl Flow {
             Some(Verdict::Deny(host, scheme, reason)) => {
                 let question = self.question(host.clone(), scheme);
                 self.egress.deny(question, reason, None);
-                if let Some(mut opened) = opened {
+                if let Some(opened) = opened {
                     opened.connection.failed(reason);
                     linger(&opened.upstream.stream, Some(Duration::ZERO));
                 }
@@ -259,7 +259,7 @@ impl Flow {
     /// Dials. Why it was denied after all, if it was; `None` if it could not be reached.
     async fn dial_permitted(&self, permit: Permit) -> Result<Opened, Option<Reason>> {
         // In the books first: a new policy ends the dialling, too.
-        let mut connection = self.egress.begin_connection(permit);
+        let connection = self.egress.begin_connection(permit);
         let dialled = select! {
             dialled = self.egress.dialler.dial(connection.permit()) => dialled,
             () = connection.ended() => return Err(Some(Reason::PolicyChanged)),

@@ -60,6 +60,7 @@ struct Supervised {
     openai: SocketAddr,
     dns: SocketAddr,
     requests: File,
+    audit: File,
     diagnostics: File,
     started_in: Duration,
     _binary: tempfile::TempDir,
@@ -98,6 +99,7 @@ impl Supervised {
         let (directory, path) = binary();
         let (control, theirs) = UnixStream::pair().unwrap();
         let requests = tempfile::tempfile().unwrap();
+        let audit = tempfile::tempfile().unwrap();
         let diagnostics = tempfile::tempfile().unwrap();
         let gateway = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let dns = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -116,6 +118,7 @@ impl Supervised {
             openai: gateway.local_addr().unwrap(),
             dns: dns.local_addr().unwrap(),
             requests,
+            audit,
             diagnostics,
             started_in: Duration::ZERO,
             _binary: directory,
@@ -128,6 +131,7 @@ impl Supervised {
             (Role::DnsUdp, dns.as_fd()),
             (Role::DnsTcp, dns_tcp.as_fd()),
             (Role::RequestLog, it.requests.as_fd()),
+            (Role::AuditLog, it.audit.as_fd()),
             (Role::DiagnosticLog, it.diagnostics.as_fd()),
         ];
         descriptors.extend_from_slice(more);
@@ -279,18 +283,18 @@ async fn it_ends_with_its_supervisor_at_once_and_when_drained_after_its_work() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dns_is_refused_over_udp_and_tcp_and_logged() {
+async fn dns_is_denied_over_udp_and_tcp_and_logged() {
     let upstream = Upstream::hello(Speaks::Http1).await;
     let mut proxy = Supervised::start(&settings(&upstream)).unwrap();
     let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01";
-    let refused = |answer: &[u8]| answer[..2] == query[..2] && answer[3] & 0x0f == 5;
+    let denied = |answer: &[u8]| answer[..2] == query[..2] && answer[3] & 0x0f == 3;
 
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.send_to(query, proxy.dns).unwrap();
     let mut buffer = [0; 512];
     let count = socket.recv(&mut buffer).unwrap();
-    assert!(refused(&buffer[..count]));
+    assert!(denied(&buffer[..count]));
 
     let mut stream = std::net::TcpStream::connect(proxy.dns).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -302,32 +306,30 @@ async fn dns_is_refused_over_udp_and_tcp_and_logged() {
         stream.read_exact(&mut length).unwrap();
         let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
         stream.read_exact(&mut answer).unwrap();
-        assert!(refused(&answer));
+        assert!(denied(&answer));
     }
     drop(std::mem::replace(
         &mut proxy.control,
         UnixStream::pair().unwrap().0,
     ));
     proxy.wait();
-    let log = text(&mut proxy.requests);
+    let log = text(&mut proxy.audit);
     let lines: Vec<serde_json::Value> = log
         .lines()
         .map(|it| serde_json::from_str(it).unwrap())
         .collect();
     assert_eq!(lines.len(), 3);
     for (line, protocol) in lines.iter().zip(["udp", "tcp", "tcp"]) {
-        assert_eq!(
-            (line["event"].as_str(), line["name"].as_str()),
-            (Some("dns"), Some("www.example.com."))
-        );
-        assert_eq!(
-            (line["type"].as_str(), line["protocol"].as_str()),
-            (Some("A"), Some(protocol))
-        );
-        assert_eq!(
-            (line["decision"].as_str(), line["reason"].as_str()),
-            (Some("denied"), Some("dns_refused"))
-        );
+        let has = |name: &str, value: &str| assert_eq!(line[name], value, "{line}");
+        has("event", "decision");
+        has("run", "run-1");
+        has("door", "dns");
+        has("host", "www.example.com");
+        has("type", "A");
+        has("protocol", protocol);
+        has("verdict", "deny");
+        has("reason", "host_not_allowed");
+        has("remedy", "www.example.com");
     }
 }
 

@@ -141,7 +141,10 @@ fn btf() -> Finding {
 }
 
 fn programs() -> Finding {
-    let loaded = ebpf::load(&endpoints::for_run(endpoints::DEFAULT_ADDRESS));
+    let loaded = ebpf::load(&endpoints::for_run(
+        endpoints::DEFAULT_ADDRESS,
+        endpoints::Doors::Closed,
+    ));
     from_result(
         loaded
             .map(|_programs| "the programs pass this kernel's verifier".to_owned())
@@ -156,6 +159,7 @@ fn nf_tables() -> Finding {
         unshare(CloneFlags::CLONE_NEWNET)?;
         let _rules = nft::apply(&nft::Ruleset::for_workload(&endpoints::for_run(
             endpoints::DEFAULT_ADDRESS,
+            endpoints::Doors::Closed,
         )))?;
         Ok("the rules can be applied and read back".to_owned())
     });

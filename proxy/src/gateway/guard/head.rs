@@ -6,6 +6,7 @@
 //! are how requests get smuggled. So this reads only the one spelling that no reader misunderstands,
 //! and everything behind it can be as lenient as it likes.
 
+use super::authority;
 use crate::refusal::Refusal;
 
 /// Most header lines. hyper's own limit for a head that it parses without allocating, which it
@@ -19,6 +20,19 @@ pub enum Framing {
     Length(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
+}
+
+/// Which requests are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accepts {
+    /// What an API gets: paths.
+    #[default]
+    Paths,
+    /// What a server gets: paths, URLs, and `*`.
+    Server,
+    /// What a proxy gets: URLs, and authorities to be connected with. Paths, too, so that they can be answered with
+    /// advice.
+    Proxy,
 }
 
 /// What must be known of a head to follow the connection.
@@ -38,6 +52,7 @@ pub struct Head {
 /// Finds the end of a head that arrives in pieces, looking at each byte once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scanner {
+    accepts: Accepts,
     /// How much was looked at.
     seen: usize,
     /// Where the current line begins.
@@ -45,6 +60,15 @@ pub struct Scanner {
 }
 
 impl Scanner {
+    /// For a head of such a request.
+    #[must_use]
+    pub fn new(accepts: Accepts) -> Self {
+        Self {
+            accepts,
+            ..Self::default()
+        }
+    }
+
     /// Looks at what is new in `bytes`, which begin with the request line and grow from call to call.
     /// `Ok(None)`: more is needed.
     ///
@@ -63,7 +87,7 @@ impl Scanner {
                     let length = at + 2;
                     within(length, limit)?;
                     let head = bytes.get(..length).unwrap_or_default();
-                    return parse(head).map(Some);
+                    return parse(head, self.accepts).map(Some);
                 }
                 (Some(b'\r'), Some(b'\n')) => {
                     self.seen = at + 2;
@@ -96,10 +120,15 @@ fn next_control(bytes: &[u8]) -> Option<usize> {
 
 /// Judges a whole head, whose lines are known to end in CRLF and to hold no other control character
 /// than the tab.
-fn parse(head: &[u8]) -> Result<Head, Refusal> {
+fn parse(head: &[u8], accepts: Accepts) -> Result<Head, Refusal> {
     let mut lines = Lines(head);
-    request_line(lines.next().unwrap_or_default())?;
-    let mut fields = Fields::default();
+    let line = lines.next().unwrap_or_default();
+    let connect = request_line(line, accepts)?;
+    let mut fields = Fields {
+        accepts,
+        connect,
+        ..Fields::default()
+    };
     let mut count = 0;
     for line in lines {
         count += 1;
@@ -130,7 +159,8 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-fn request_line(line: &[u8]) -> Result<(), Refusal> {
+/// Judges a request line. Says whether it is `CONNECT`.
+fn request_line(line: &[u8], accepts: Accepts) -> Result<bool, Refusal> {
     let mut words = line.split(|it| *it == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (words.next(), words.next(), words.next(), words.next())
@@ -143,7 +173,10 @@ fn request_line(line: &[u8]) -> Result<(), Refusal> {
     if method.is_empty() || !method.iter().copied().all(is_token) {
         return Err(Refusal::RequestLine);
     }
-    if version != b"HTTP/1.1" {
+    let connect = method == b"CONNECT";
+    // Clients that know no HTTP but this one request make it in HTTP/1.0.
+    let old = version == b"HTTP/1.0" && connect && accepts == Accepts::Proxy;
+    if version != b"HTTP/1.1" && !old {
         let known = version.strip_prefix(b"HTTP/").is_some_and(|it| {
             it.len() <= 3 && it.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
         });
@@ -153,15 +186,42 @@ fn request_line(line: &[u8]) -> Result<(), Refusal> {
             Refusal::RequestLine
         });
     }
-    if method == b"CONNECT" || method == b"TRACE" {
+    if method == b"TRACE" || (connect && accepts != Accepts::Proxy) {
         return Err(Refusal::Method);
     }
-    match target {
-        [b'/', b'/', ..] => Err(Refusal::NotRelative),
-        [b'/', rest @ ..] if rest.iter().copied().all(is_target) => Ok(()),
-        [b'/', ..] => Err(Refusal::BadPath),
-        _ => Err(Refusal::NotRelative),
+    match (accepts, target) {
+        (Accepts::Paths, [b'/', b'/', ..]) => Err(Refusal::NotRelative),
+        (Accepts::Paths, [b'/', ..]) => path(target, is_target),
+        (Accepts::Paths, _) => Err(Refusal::NotRelative),
+        (Accepts::Proxy, _) if connect => authority::split(target)
+            .map(|_| ())
+            .ok_or(Refusal::BadTarget),
+        (Accepts::Server | Accepts::Proxy, [b'/', ..]) => path(target, is_sent),
+        (Accepts::Server, b"*") if method == b"OPTIONS" => Ok(()),
+        (Accepts::Server | Accepts::Proxy, _) => url(target),
     }
+    .map(|()| connect)
+}
+
+fn path(path: &[u8], fits: impl Fn(u8) -> bool) -> Result<(), Refusal> {
+    if path.iter().copied().all(fits) {
+        Ok(())
+    } else {
+        Err(Refusal::BadPath)
+    }
+}
+
+/// `http://authority`, with a path or without one. That `https` is let through here gives it an answer of its own.
+fn url(target: &[u8]) -> Result<(), Refusal> {
+    let rest = [&b"http://"[..], b"https://"].into_iter().find_map(|it| {
+        let (scheme, rest) = target.split_at_checked(it.len())?;
+        scheme.eq_ignore_ascii_case(it).then_some(rest)
+    });
+    let rest = rest.ok_or(Refusal::BadTarget)?;
+    let end = rest.iter().position(|it| *it == b'/').unwrap_or(rest.len());
+    let (host, rest) = rest.split_at(end);
+    authority::split(host).ok_or(Refusal::BadTarget)?;
+    path(rest, is_sent)
 }
 
 /// Splits a header line. The value has no white space around it.
@@ -184,6 +244,8 @@ pub(super) fn header_line(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
 /// What the header lines say of framing.
 #[derive(Default)]
 struct Fields {
+    accepts: Accepts,
+    connect: bool,
     host: bool,
     length: Option<u64>,
     chunked: bool,
@@ -225,6 +287,12 @@ impl Fields {
     }
 
     fn upgrade(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.accepts != Accepts::Paths {
+            // Whoever offers anything else can do without: Java's client offers `h2c` in every first request. What is
+            // not granted here goes no further either.
+            self.upgrade |= value.eq_ignore_ascii_case(b"websocket");
+            return Ok(());
+        }
         let mut protocols = value.split(|it| *it == b',').map(trim);
         if protocols.any(|it| {
             it.get(..2)
@@ -266,23 +334,20 @@ impl Fields {
             (None, true) => Framing::Chunked,
             (length, false) => Framing::Length(length.unwrap_or(0)),
         };
-        if !self.host {
+        // What is to be connected with says the request line.
+        if !self.host && !self.connect {
             return Err(Refusal::MissingHost);
         }
+        let upgrade = self.upgrade || self.connect;
         // A body in front of another protocol has two readings.
-        if self.upgrade && framing != Framing::Length(0) {
+        if upgrade && framing != Framing::Length(0) {
             return Err(Refusal::BadUpgrade);
         }
-        let Self {
-            upgrade,
-            expects_continue,
-            ..
-        } = self;
         Ok(Head {
             length,
             framing,
             upgrade,
-            expects_continue,
+            expects_continue: self.expects_continue,
         })
     }
 }
@@ -349,6 +414,11 @@ const fn is_target(byte: u8) -> bool {
                 | b'['
                 | b']'
         )
+}
+
+/// What browsers send unescaped, besides.
+const fn is_sent(byte: u8) -> bool {
+    is_target(byte) || matches!(byte, b'|' | b'^' | b'{' | b'}')
 }
 
 #[cfg(test)]

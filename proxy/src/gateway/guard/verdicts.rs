@@ -17,6 +17,8 @@ pub(crate) struct Verdicts {
     body: OnceLock<Refusal>,
     /// Whether the request to upgrade was granted.
     tunnel: AtomicBool,
+    /// Which request, counted from 0, asks for an upgrade.
+    awaits: OnceLock<u64>,
     /// Whether an answer is under way.
     busy: AtomicBool,
 }
@@ -50,6 +52,16 @@ impl Verdicts {
     /// Notes that an answer is under way, or no longer.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Whether request number `index` asks for an upgrade, so that the guard reads nothing behind it until it is granted.
+    pub(crate) fn awaits_tunnel(&self, index: u64) -> bool {
+        self.awaits.get() == Some(&index)
+    }
+
+    /// Request number `index` asks for an upgrade: there is none behind it.
+    pub(super) fn await_tunnel(&self, index: u64) {
+        self.awaits.get_or_init(|| index);
     }
 
     pub(super) fn is_tunnel(&self) -> bool {

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A host with an outside: names, addresses and servers, all in the network and mount namespaces of one test.
+//!
+//! Every address is on the loopback device of the test's own network namespace, so nothing ever leaves it. `/etc/hosts`
+//! is laid over the machine's own in the test's own mount namespace, so the host's programs, keyward's proxy among them,
+//! find the names as they would find them on any host.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+
+use crate::host::{Host, Running, eventually, on_a_host, succeed};
+
+/// Name and address of every host outside.
+pub const HOSTS: [(&str, &str); 10] = [
+    ("allowed.test", "203.0.113.10"),
+    ("www.allowed.test", "203.0.113.11"),
+    ("denied.test", "203.0.113.20"),
+    ("other.test", "203.0.113.30"),
+    ("xn--bcher-kva.test", "203.0.113.31"),
+    ("resolver.test", "203.0.113.53"),
+    ("forwarder.test", "203.0.113.99"),
+    ("private.test", "10.11.12.13"),
+    ("metadata.test", "169.254.169.254"),
+    ("loopback.test", "127.0.0.1"),
+];
+
+/// The host that a workload of these tests may not reach.
+pub const DENIED: &str = "203.0.113.20";
+
+/// See the module.
+#[derive(Debug)]
+pub struct World<'a> {
+    host: &'a Host,
+    log: PathBuf,
+    ca: PathBuf,
+    _servers: Running,
+}
+
+/// Runs `test` on a host with an outside.
+pub fn in_a_world(test: impl FnOnce(&World<'_>) + Send + 'static) {
+    on_a_host(|host| test(&World::start(host)));
+}
+
+impl<'a> World<'a> {
+    fn start(host: &'a Host) -> Self {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace takes root: cargo xtask test");
+        let nothing: Option<&str> = None;
+        mount(
+            nothing,
+            "/",
+            nothing,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            nothing,
+        )
+        .expect("private mounts");
+        let directory = host.scratch();
+        for (_, address) in HOSTS.iter().filter(|(_, it)| *it != "127.0.0.1") {
+            succeed(Command::new("ip").args(["address", "add", address, "dev", "lo"]));
+        }
+        lay_over(directory, "/etc/hosts", &hosts());
+        // Whatever the machine asks for names does not exist here.
+        lay_over(directory, "/etc/resolv.conf", "nameserver 203.0.113.53\n");
+        let (ca, certificate, key) = certificates(directory);
+        let (log, files) = (directory.join("arrived.jsonl"), directory.join("files"));
+        fs::create_dir(&files).expect("a directory");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/world/servers.py");
+        let servers = Running::new(
+            Command::new("/usr/bin/python3")
+                .arg(script)
+                .args([&certificate, &key, &log, &files])
+                .stdin(Stdio::null()),
+        );
+        let world = Self {
+            host,
+            log,
+            ca,
+            _servers: servers,
+        };
+        eventually("the servers of the outside are there", || {
+            world.arrived().iter().any(|it| it["what"] == "ready")
+        });
+        world
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        self.host
+    }
+
+    /// The certificate authority of every host outside, PEM.
+    pub fn ca(&self) -> &Path {
+        &self.ca
+    }
+
+    /// Files below it are served by every host outside, under `/files/`.
+    pub fn files(&self) -> PathBuf {
+        self.host.scratch().join("files")
+    }
+
+    /// What has arrived at the servers so far.
+    pub fn arrived(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines = text.lines().filter_map(|it| serde_json::from_str(it).ok());
+        lines.collect()
+    }
+
+    /// Whether `mark` arrived at the host with this address.
+    pub fn has_arrived(&self, address: &str, mark: &str) -> bool {
+        let arrived = self.arrived();
+        arrived
+            .iter()
+            .any(|it| it["at"] == address && it.to_string().contains(mark))
+    }
+
+    /// `keyward run` with these flags; the command is still to be added, behind `--`.
+    pub fn keyward(&self, flags: &[&str]) -> Command {
+        let mut command = self.host.run();
+        command
+            .args(flags)
+            .env("CURL_CA_BUNDLE", &self.ca)
+            .env("SSL_CERT_FILE", &self.ca)
+            .args(["--env", "CURL_CA_BUNDLE", "--env", "SSL_CERT_FILE"])
+            .args(["--env", "PROBE_PROXY=172.30.0.30:3128"]);
+        command
+    }
+
+    /// Runs a shell script behind the firewall.
+    pub fn inside(&self, flags: &[&str], script: &str) -> Output {
+        let mut command = self.keyward(flags);
+        command.args(["--", "sh", "-c", script]);
+        command.output().expect("keyward")
+    }
+
+    /// Runs a shell script as the same user without the firewall.
+    pub fn outside(&self, script: &str) -> Output {
+        Command::new("setpriv")
+            .args(["--reuid=12345", "--regid=12345", "--clear-groups"])
+            .args(["sh", "-c", script])
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("CURL_CA_BUNDLE", &self.ca)
+            .env("SSL_CERT_FILE", &self.ca)
+            .env("PROBE_PROXY", "203.0.113.99:3128")
+            .current_dir(self.host.scratch())
+            .stdin(Stdio::null())
+            .output()
+            .expect("setpriv")
+    }
+
+    /// The lines of the audit log that fit.
+    pub fn audit(&self, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
+        self.host.log("audit").into_iter().filter(fits).collect()
+    }
+}
+
+fn hosts() -> String {
+    let lines = HOSTS
+        .iter()
+        .map(|(name, address)| format!("{address} {name}\n"));
+    format!(
+        "127.0.0.1 localhost\n::1 localhost\n{}",
+        lines.collect::<String>()
+    )
+}
+
+fn lay_over(directory: &Path, path: &str, content: &str) {
+    let name = Path::new(path).file_name().expect("a file's name");
+    let file = directory.join(name);
+    fs::write(&file, content).expect("a file");
+    let nothing: Option<&str> = None;
+    mount(Some(&file), path, nothing, MsFlags::MS_BIND, nothing).expect("a bind mount");
+}
+
+/// A certificate authority, and a certificate for every host outside.
+fn certificates(directory: &Path) -> (PathBuf, PathBuf, PathBuf) {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name.push(DnType::CommonName, "outside");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().expect("a key");
+    let ca_pem = ca.self_signed(&ca_key).expect("a certificate").pem();
+    let issuer = Issuer::new(ca, ca_key);
+    let names: Vec<String> = HOSTS
+        .iter()
+        .flat_map(|(name, address)| [*name, *address])
+        .map(str::to_owned)
+        .collect();
+    let mut leaf = CertificateParams::new(names).expect("names");
+    leaf.use_authority_key_identifier_extension = true;
+    let leaf_key = KeyPair::generate().expect("a key");
+    let leaf = leaf.signed_by(&leaf_key, &issuer).expect("a certificate");
+    let write = |name: &str, text: String| {
+        let path = directory.join(name);
+        fs::write(&path, text).expect("a file");
+        path
+    };
+    (
+        write("ca.pem", ca_pem),
+        write("leaf.pem", leaf.pem()),
+        write("leaf.key", leaf_key.serialize_pem()),
+    )
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Egress by host name: what is allowed works as it does without the firewall, and what is not allowed is reached by
+//! none of the ways that an attacker would try.
+#![cfg(test)]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use e2e::host::{Running, eventually, stderr, stdout, succeed};
+use e2e::world::{World, in_a_world};
+
+const ALLOWED: &str = "203.0.113.10";
+const DENIED: &str = "203.0.113.20";
+const PRIVATE: &str = "10.11.12.13";
+
+/// Names that a policy may well allow, and that lead where nobody meant to let the workload.
+const REBINDING: [&str; 2] = [
+    "--allow-domains",
+    "allowed.test,private.test,metadata.test,loopback.test",
+];
+
+/// Puts the probes where both users find them, and returns their names.
+fn probes(world: &World<'_>) -> Vec<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/egress/probes.py");
+    let copy = world.host().scratch().join("probes.py");
+    fs::copy(script, &copy).expect("the probes");
+    let list = succeed(Command::new("/usr/bin/python3").arg(&copy).arg("list"));
+    list.lines().map(str::to_owned).collect()
+}
+
+/// A script that makes all attempts at once, each with a mark of its own.
+fn all(probes: &[String], mark: &str) -> String {
+    let each = probes.iter().map(|name| {
+        format!("/usr/bin/python3 probes.py {name} {mark}-{name}-. 2>&1 | sed 's/^/{name}: /' &\n")
+    });
+    format!("{}wait", each.collect::<String>())
+}
+
+#[test]
+fn nothing_reaches_what_is_not_allowed() {
+    in_a_world(|world| {
+        let probes = probes(world);
+        assert!(probes.len() > 70, "{probes:?}");
+        let said = stdout(&world.outside(&all(&probes, "outside")));
+        let reached = |mark: &str| -> Vec<String> {
+            let arrived = world.arrived();
+            let arrived: Vec<String> = arrived.iter().map(ToString::to_string).collect();
+            let fits = |name: &&String| {
+                let mark = format!("{mark}-{name}-.");
+                arrived.iter().any(|it| it.contains(&mark))
+            };
+            probes.iter().filter(fits).cloned().collect()
+        };
+        let without = reached("outside");
+        let missing: Vec<_> = probes.iter().filter(|it| !without.contains(it)).collect();
+        assert!(
+            missing.is_empty(),
+            "not even without the firewall: {missing:?}\n{said}"
+        );
+        let output = world.inside(&REBINDING, &all(&probes, "inside"));
+        let with = reached("inside");
+        assert!(
+            with.is_empty(),
+            "got out: {with:?}\n{}{}",
+            stdout(&output),
+            stderr(&output)
+        );
+        // The run itself worked: what it began with got through.
+        let first = |it: &serde_json::Value| it["path"] == "/first" && it["at"] == ALLOWED;
+        let began = world.arrived().into_iter().filter(first).count();
+        assert!(began >= 4, "{began} first requests\n{}", stdout(&output));
+    });
+}
+
+/// What everybody does, by each door, with the words of `curl`.
+#[test]
+fn what_is_allowed_works_unchanged() {
+    in_a_world(|world| {
+        let allow = [
+            "--allow-domains",
+            "allowed.test,allowed.test:2222,203.0.113.30",
+        ];
+        let proxied = [
+            "--allow-domains",
+            "allowed.test,203.0.113.30",
+            "--proxy-env",
+        ];
+        for (script, words) in [
+            ("curl -sS https://allowed.test/", "hello from 203.0.113.10"),
+            ("curl -sS http://allowed.test/", "hello from 203.0.113.10"),
+            (
+                "curl -sS https://www.allowed.test/",
+                "hello from 203.0.113.11",
+            ),
+            ("curl -sS https://ALLOWED.test./", "hello from 203.0.113.10"),
+            ("curl -sS http://203.0.113.30/", "hello from 203.0.113.30"),
+            ("curl -sS https://203.0.113.30/", "hello from 203.0.113.30"),
+            ("curl -sS https://allowed.test/large | wc -c", "4194304"),
+            ("curl -sS http://allowed.test/large | wc -c", "4194304"),
+            (
+                "head -c 3000000 /dev/zero | curl -sS -T - https://allowed.test/up",
+                "hello",
+            ),
+            (
+                "curl -sS http://allowed.test/a http://allowed.test/b",
+                "hello",
+            ),
+        ] {
+            for flags in [&allow[..], &proxied[..]] {
+                let output = world.inside(flags, script);
+                let said = stdout(&output);
+                assert!(
+                    said.contains(words),
+                    "{script} {flags:?}: {said}{}",
+                    stderr(&output)
+                );
+                // Nothing was blocked, so nothing is said.
+                assert_eq!(stderr(&output), "", "{script} {flags:?}");
+            }
+        }
+        // A protocol of its own, in which the server speaks first.
+        let output = world.inside(
+            &allow,
+            "/usr/bin/python3 -c 'import socket; s = socket.create_connection((\"allowed.test\", 2222)); \
+             print(s.recv(99), s.getpeername()[1]); s.sendall(b\"x\"); print(s.recv(9))'",
+        );
+        assert_eq!(
+            stdout(&output),
+            "b'hello from 203.0.113.10\\n' 2222\nb'x'\n",
+            "{}",
+            stderr(&output)
+        );
+    });
+}
+
+#[test]
+fn a_denial_is_quick_and_says_what_to_add() {
+    in_a_world(|world| {
+        for flags in [&["--allow-domains", "allowed.test"][..], &[]] {
+            let output = world.inside(flags, "curl -sS -m5 https://denied.test/x");
+            assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+            let report = stderr(&output);
+            for words in ["denied.test", "curl", "--allow-domains denied.test"] {
+                assert!(report.contains(words), "{words} is missing:\n{report}");
+            }
+        }
+        let output = world.inside(
+            &["--allow-domains", "allowed.test", "--proxy-env"],
+            "curl -sS -m5 http://denied.test/x; curl -sS -m5 -H 'Accept: application/json' http://denied.test/y; \
+             curl -sSv -m5 https://denied.test/z",
+        );
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(said.contains("--allow-domains denied.test"), "{said}");
+        assert!(said.contains("host_not_allowed"), "{said}");
+        assert!(said.contains("403"), "{said}");
+        assert!(!world.arrived().iter().any(|it| it["at"] == DENIED));
+        // The same, allowed.
+        let output = world.inside(
+            &["--allow-domains", "allowed.test,denied.test", "--proxy-env"],
+            "curl -sS -m5 http://denied.test/x",
+        );
+        assert_eq!(stdout(&output).lines().count(), 1, "{}", stderr(&output));
+        assert!(world.has_arrived(DENIED, "/x"));
+    });
+}
+
+#[test]
+fn blocks_win_and_ports_and_schemes_count() {
+    in_a_world(|world| {
+        let flags = [
+            "--allow-domains",
+            "allowed.test,https://other.test,denied.test:8080",
+            "--block-domains",
+            "www.allowed.test",
+        ];
+        for (url, passes) in [
+            ("https://allowed.test/", true),
+            ("https://www.allowed.test/", false),
+            ("http://allowed.test:8080/", false),
+            ("https://other.test/", true),
+            ("http://other.test/", false),
+            ("http://denied.test:8080/", true),
+            ("http://denied.test/", false),
+            ("https://denied.test:8443/", false),
+        ] {
+            let without = world.outside(&format!("curl -sS -m5 {url}"));
+            assert!(without.status.success(), "{url}: {}", stderr(&without));
+            let with = world.inside(&flags, &format!("curl -sSf -m5 {url}"));
+            assert_eq!(with.status.success(), passes, "{url}: {}", stderr(&with));
+        }
+    });
+}
+
+#[test]
+fn private_networks_are_dialled_where_a_rule_names_them() {
+    in_a_world(|world| {
+        let script = "curl -sS -m5 http://private.test/MARK";
+        let denied = world.inside(
+            &["--allow-domains", "private.test"],
+            &script.replace("MARK", "a"),
+        );
+        assert!(!stdout(&denied).contains("hello"), "{}", stdout(&denied));
+        assert!(!world.has_arrived(PRIVATE, "/a"));
+        let line = world.audit(|it| it["reason"] == "private_address");
+        assert!(!line.is_empty(), "{}", stderr(&denied));
+        let named = ["--allow-domains", "private.test,10.0.0.0/8"];
+        let allowed = world.inside(&named, &script.replace("MARK", "b"));
+        assert!(stdout(&allowed).contains("hello"), "{}", stderr(&allowed));
+        assert!(world.has_arrived(PRIVATE, "/b"));
+    });
+}
+
+#[test]
+fn audit_mode_lets_names_through_and_writes_them_down() {
+    in_a_world(|world| {
+        let output = world.inside(&["--mode", "audit"], "curl -sS -m5 https://denied.test/x");
+        assert!(stdout(&output).contains("hello"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("AUDIT MODE"),
+            "{}",
+            stderr(&output)
+        );
+        let lines = world.audit(|it| it["host"] == "denied.test" && it["door"] == "transparent");
+        assert_eq!(lines[0]["audited"], "host_not_allowed", "{lines:?}");
+        assert_eq!(lines[0]["remedy"], "denied.test", "{lines:?}");
+    });
+}
+
+/// The host's own ports: exactly those that were asked for, by either name.
+#[test]
+fn ports_of_the_host_are_reached_by_its_names() {
+    in_a_world(|world| {
+        let flags = ["--allow-host-service-ports", "5555,8080"];
+        for name in ["host.docker.internal", "host.keyward.internal"] {
+            let output = world.inside(&flags, &format!("curl -sS -m5 http://{name}:8080/MARK"));
+            assert!(
+                stdout(&output).contains("hello from 127.0.0.1"),
+                "{}",
+                stderr(&output)
+            );
+            let other = world.inside(&flags, &format!("curl -sS -m5 http://{name}/MARK"));
+            assert!(!stdout(&other).contains("hello"), "{}", stdout(&other));
+        }
+        let without = world.outside("curl -sS -m5 http://127.0.0.1/MARK");
+        assert!(stdout(&without).contains("hello"), "the port was there");
+        let closed = world.inside(&[], "curl -sS -m5 http://host.docker.internal:8080/");
+        assert!(!stdout(&closed).contains("hello"), "{}", stdout(&closed));
+    });
+}
+
+/// An open tunnel that a new policy denies is ended; one that stays allowed goes on; a bad file changes nothing.
+#[test]
+fn a_policy_is_reloaded_under_a_running_command() {
+    in_a_world(|world| {
+        let policy = world.host().scratch().join("keyward.toml");
+        let write = |text: &str| fs::write(&policy, text).expect("a policy");
+        write("allow = [\"allowed.test:2222\", \"other.test:2222\"]\n");
+        let script = "import socket, sys, time\n\
+            stays = socket.create_connection(('allowed.test', 2222))\n\
+            goes = socket.create_connection(('other.test', 2222))\n\
+            for s in (stays, goes): s.recv(99)\n\
+            print('open', flush=True)\n\
+            goes.settimeout(20)\n\
+            try: gone = goes.recv(9) == b''\n\
+            except ConnectionResetError: gone = True\n\
+            stays.sendall(b'still'); print('gone' if gone else 'not gone', stays.recv(9), flush=True)\n\
+            new = socket.create_connection(('denied.test', 2222)); print(new.recv(99), flush=True)\n";
+        fs::write(world.host().scratch().join("talk.py"), script).expect("a script");
+        let out = world.host().scratch().join("out");
+        let mut command = world.keyward(&["--config", "keyward.toml"]);
+        command
+            .args(["--", "/usr/bin/python3", "talk.py"])
+            .stdout(fs::File::create(&out).expect("a file"));
+        let mut running = Running::new(&mut command);
+        let said = || fs::read_to_string(&out).unwrap_or_default();
+        eventually("both tunnels are open", || said().contains("open"));
+
+        write("allow = [\"allowed.test:2222\", \"bad host\"]\n");
+        let run = fs::read_dir(world.host().log_dir())
+            .expect("logs")
+            .flatten()
+            .next()
+            .expect("a run")
+            .file_name();
+        let reload = || {
+            let mut reload = Command::new(e2e::host::binary("keyward"));
+            reload.arg("reload").arg(&run).output().expect("keyward")
+        };
+        let bad = reload();
+        assert!(!bad.status.success());
+        assert!(stderr(&bad).contains("keyward.toml:1:"), "{}", stderr(&bad));
+        assert_eq!(said(), "open\n", "a bad policy changed something");
+
+        write("allow = [\"allowed.test:2222\", \"denied.test:2222\"]\n");
+        let good = reload();
+        assert!(good.status.success(), "{}", stderr(&good));
+        assert!(running.wait().success(), "{}", said());
+        assert_eq!(
+            said(),
+            "open\ngone b'still'\nb'hello from 203.0.113.20\\n'\n"
+        );
+        let lines = world.audit(|it| it["reason"] == "policy_changed");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+    });
+}

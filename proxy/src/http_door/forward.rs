@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sends a request to the host that it was judged for, and hands the answer on as it comes.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use firewall_common::Reason;
+use http::{Request, Uri, Version, header, request::Parts, uri::PathAndQuery};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use super::{
+    Answer, Link,
+    answer::reason_of,
+    body::{Busy, RequestBody, ResponseBody},
+    fields,
+    stack::{Served, internal},
+    target::Target,
+};
+use crate::egress::{Connection, Denial, Dialled, Permit};
+
+/// How long a kept connection gets to become ready again after its answer ended.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// A connection to an upstream that carried a request and can carry another.
+pub(super) struct Kept {
+    sender: SendRequest<RequestBody>,
+    permit: Permit,
+    address: SocketAddr,
+}
+
+/// An upstream's answer, and what it comes over.
+pub(super) struct Relay {
+    incoming: Incoming,
+    connection: Arc<Connection>,
+    kept: Option<Kept>,
+    idle: Duration,
+}
+
+impl Relay {
+    pub(super) fn into_body(self, busy: Busy) -> ResponseBody {
+        ResponseBody::relayed(self.incoming, self.connection, self.kept, self.idle, busy)
+    }
+
+    pub(super) fn new(
+        incoming: Incoming,
+        connection: Arc<Connection>,
+        kept: Option<Kept>,
+        link: &Link,
+    ) -> Self {
+        Self {
+            incoming,
+            connection,
+            kept,
+            idle: link.egress.limits.upstream_idle,
+        }
+    }
+}
+
+pub(super) async fn forward(
+    link: &Arc<Link>,
+    permit: Permit,
+    target: Target,
+    mut parts: Parts,
+    body: Incoming,
+) -> Result<Served, Answer> {
+    // Kept only for what leads to the same place in the same way; what it is not good for, it is closed for.
+    let kept = match link.take_kept() {
+        Some(mut kept) if kept.permit.leads_as(&permit) => {
+            match timeout(SETTLE, kept.sender.ready()).await {
+                Ok(Ok(())) => Some(kept),
+                Ok(Err(_)) | Err(_) => None,
+            }
+        }
+        Some(_) | None => None,
+    };
+    let mut fresh = kept.is_none();
+    let (mut sender, mut address) = match kept {
+        Some(kept) => (kept.sender, kept.address),
+        None => dial(link, &permit).await?,
+    };
+    let connection = Arc::new(link.egress.begin_connection(permit.clone()));
+    parts.uri = uri(&target).ok_or_else(internal)?;
+    parts.version = Version::HTTP_11;
+    let mut request = Request::from_parts(parts, RequestBody::new(body, &connection));
+    let response = loop {
+        connection.reached(address);
+        let sent = tokio::select! {
+            sent = timeout(link.egress.limits.first_byte, sender.try_send_request(request)) => sent,
+            () = connection.ended() => return Err(policy_changed(&permit)),
+        };
+        let mut error = match sent {
+            Ok(Ok(response)) => break response,
+            Ok(Err(error)) => error,
+            Err(_late) => {
+                connection.failed(Reason::Unreachable);
+                return Err(Answer::late(permit.question()));
+            }
+        };
+        match error.take_message() {
+            // The connection was closed before it took the request: nobody has seen it.
+            Some(unsent) if !fresh => {
+                fresh = true;
+                request = unsent;
+                (sender, address) = dial(link, &permit).await?;
+            }
+            Some(_) | None => {
+                let error = error.into_error();
+                tracing::debug!(%error, "request not answered");
+                return Err(unanswered(link, &permit, &connection));
+            }
+        }
+    };
+    let (mut parts, incoming) = response.into_parts();
+    // 101 to what was no request to upgrade is not an answer.
+    if parts.status.is_informational() {
+        return Err(unanswered(link, &permit, &connection));
+    }
+    connection.answered(parts.status.as_u16());
+    fields::strip_response(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    let kept = Kept {
+        sender,
+        permit,
+        address,
+    };
+    let relay = Relay::new(incoming, connection, Some(kept), link);
+    Ok(Served::Relayed(parts, relay))
+}
+
+/// A new connection to where the permit leads.
+pub(super) async fn dial(
+    link: &Arc<Link>,
+    permit: &Permit,
+) -> Result<(SendRequest<RequestBody>, SocketAddr), Answer> {
+    let Dialled { stream, address } = match link.egress.dialler.dial(permit).await {
+        Ok(dialled) => dialled,
+        Err(reason) => return Err(not_dialled(link, permit, reason, false)),
+    };
+    let (sender, connection) = http1::Builder::new()
+        .preserve_header_case(true)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_broken| not_dialled(link, permit, Reason::Unreachable, false))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+    Ok((sender, address))
+}
+
+/// The answer when what is allowed could not be dialled, or turned out not to be allowed.
+pub(crate) fn not_dialled(link: &Link, permit: &Permit, reason: Reason, close: bool) -> Answer {
+    if reason == Reason::Unreachable {
+        let connection = link.egress.begin_connection(permit.clone());
+        connection.failed(reason);
+        return Answer::unreachable(permit.question(), None, close);
+    }
+    let rule = permit.rule().cloned();
+    let denial = link.egress.deny(permit.question().clone(), reason, rule);
+    Answer::denied(&denial, close)
+}
+
+/// The answer when the upstream gave none, or none that is one.
+pub(super) fn unanswered(link: &Link, permit: &Permit, connection: &Connection) -> Answer {
+    // If the workload's body broke, the upstream's silence is only its echo.
+    if let Some(refusal) = link.verdicts.broken_body() {
+        connection.failed(reason_of(refusal));
+        return Answer::refused(reason_of(refusal), refusal);
+    }
+    connection.failed(Reason::Unreachable);
+    let detail = "It closed the connection without an answer.";
+    Answer::unreachable(permit.question(), Some(detail), false)
+}
+
+/// The answer to a request that a new policy ended.
+pub(super) fn policy_changed(permit: &Permit) -> Answer {
+    let denial = Denial {
+        question: permit.question().clone(),
+        reason: Reason::PolicyChanged,
+        rule: None,
+        remedy: None,
+    };
+    Answer::denied(&denial, true)
+}
+
+/// What the request line says to a server.
+pub(super) fn uri(target: &Target) -> Option<Uri> {
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(PathAndQuery::try_from(&target.path).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Puts back what asks for a WebSocket.
+pub(super) fn ask_upgrade(headers: &mut http::HeaderMap) {
+    use http::HeaderValue;
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+}
