@@ -2,6 +2,10 @@
 //! The proxy from outside: in this process over real TLS, and as a process of its own.
 
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
+mod explicit;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod malformed;
