@@ -5,6 +5,7 @@
 mod doors;
 #[cfg(test)]
 mod explicit;
+mod dns;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]

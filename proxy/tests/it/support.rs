@@ -84,6 +84,11 @@ impl Ca {
             server_http1: config(&[b"http/1.1"]),
         }
     }
+
+    /// A server's configuration, with HTTP/2.
+    pub(crate) fn server(&self) -> Arc<rustls::ServerConfig> {
+        Arc::clone(&self.server)
+    }
 }
 
 /// What an upstream was sent.
