@@ -383,7 +383,7 @@ impl Raw {
         drop(self.stream.write_all(bytes.as_ref()).await);
     }
 
-    async fn fill(&mut self) -> usize {
+    pub(crate) async fn fill(&mut self) -> usize {
         let mut chunk = [0; 16 * 1024];
         match timeout(PATIENCE, self.stream.read(&mut chunk))
             .await
