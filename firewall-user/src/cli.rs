@@ -40,6 +40,8 @@ pub enum Commands {
     Run(Box<RunArgs>),
     /// Show what a run did: every decision, or numbers, or a summary
     Logs(LogsArgs),
+    /// Work on policies
+    Policy(PolicyArgs),
     /// Say for each thing that keyward needs whether this host has it
     Doctor(DoctorArgs),
     /// Have a running run read its policy anew

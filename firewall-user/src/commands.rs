@@ -5,5 +5,6 @@ pub mod doctor;
 pub mod logs;
 pub mod reload;
 pub mod run;
+pub mod suggest;
 mod table;
 pub mod version;

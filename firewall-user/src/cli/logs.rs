@@ -163,6 +163,21 @@ pub struct TopArgs {
     pub place: LogDirArg,
 }
 
+/// `keyward policy`.
+#[derive(Args, Debug)]
+pub struct PolicyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What can be done with policies.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Print the smallest policy that would have let a run through, for review
+    Suggest(SuggestArgs),
+}
+
 /// `keyward policy suggest`.
 #[derive(Args, Debug)]
 pub struct SuggestArgs {
