@@ -40,6 +40,8 @@ pub enum Commands {
     Run(Box<RunArgs>),
     /// Show what a run did: every decision, or numbers, or a summary
     Logs(LogsArgs),
+    /// Write a run down on one page of HTML that needs nothing else
+    Report(ReportArgs),
     /// Work on policies
     Policy(PolicyArgs),
     /// Say for each thing that keyward needs whether this host has it

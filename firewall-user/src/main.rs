@@ -48,6 +48,7 @@ fn main() -> ExitCode {
             Err(error) => fail(&format!("{error:#}"), FAILED),
         },
         Commands::Logs(args) => done(commands::logs::run(&args)),
+        Commands::Report(args) => done(commands::report::run(&args)),
         Commands::Policy(args) => match args.command {
             PolicyCommand::Suggest(args) => done(commands::suggest::run(&args)),
         },

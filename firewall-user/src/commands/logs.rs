@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::cli::{LogsArgs, LogsCommand};
 
-mod digest;
+pub(crate) mod digest;
 mod list;
 mod pretty;
 mod show;
