@@ -70,8 +70,8 @@ fn header(page: &mut String, run: &Html<'_>, tally: &Tally) {
     let audit = start.and_then(|line| line.mode.as_deref()) == Some("audit");
     write!(
         page,
-        "<header>\n<h1>{}</h1>\n",
-        Html(program.unwrap_or("A run"))
+        "<header>\n<h1>{} <span class=\"quiet\">under keyward</span></h1>\n",
+        Html(program.unwrap_or("A command"))
     )
     .unwrap_or_default();
     page.push_str("<dl class=\"facts\">");

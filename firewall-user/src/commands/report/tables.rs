@@ -178,7 +178,7 @@ pub(super) fn hosts(tally: &Tally) -> Option<String> {
         let denied = host.denied.attempts();
         let audited = host.audited.answered_attempts();
         let class = match (denied, audited) {
-            (0, 0) => "allow",
+            (0, 0) if host.failed.attempts() == 0 => "allow",
             (0, _) => "audit",
             (_, _) => "deny",
         };

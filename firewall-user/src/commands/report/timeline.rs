@@ -13,6 +13,9 @@ const HEIGHT: f64 = 170.0;
 const GROUND: f64 = 145.0;
 const HIGHEST: f64 = 115.0;
 
+/// As many as fill the picture's height at least.
+const FEW: u64 = 6;
+
 /// Draws a bar for each span: what went through, on it what went through in audit mode only, on top what did not,
 /// which is marked besides, because one denial among a thousand connections would not be seen.
 pub(super) fn draw(timeline: &Timeline) -> String {
@@ -27,7 +30,8 @@ pub(super) fn draw(timeline: &Timeline) -> String {
     }
     // Few spans make no wall of a bar.
     let step = (WIDTH / count(slots.len())).min(40.0);
-    let scale = HIGHEST / number(most);
+    // A single connection is no wall either.
+    let scale = HIGHEST / number(most.max(FEW));
     let mut text = format!(
         "<svg class=\"timeline\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Decisions over time\">\n"
     );
@@ -78,7 +82,11 @@ pub(super) fn draw(timeline: &Timeline) -> String {
     let whole = timeline.slot_seconds() * 1000.0 * count(slots.len());
     for (share, anchor) in [(0.0, "start"), (0.5, "middle"), (1.0, "end")] {
         let (x, y) = (used * share, GROUND + 18.0);
-        let label = milliseconds(whole * share);
+        let label = if share > 0.0 {
+            milliseconds(whole * share)
+        } else {
+            "0".to_owned()
+        };
         line(format_args!(
             "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"{anchor}\">{label}</text>"
         ));
