@@ -42,6 +42,8 @@ pub enum Commands {
     Logs(LogsArgs),
     /// Write a run down on one page of HTML that needs nothing else
     Report(ReportArgs),
+    /// Watch the runs of this host: connections, verdicts, rates
+    Top(TopArgs),
     /// Work on policies
     Policy(PolicyArgs),
     /// Say for each thing that keyward needs whether this host has it

@@ -8,4 +8,5 @@ pub mod report;
 pub mod run;
 pub mod suggest;
 mod table;
+pub mod top;
 pub mod version;

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         },
         Commands::Logs(args) => done(commands::logs::run(&args)),
         Commands::Report(args) => done(commands::report::run(&args)),
+        Commands::Top(args) => done(commands::top::run(&args)),
         Commands::Policy(args) => match args.command {
             PolicyCommand::Suggest(args) => done(commands::suggest::run(&args)),
         },
