@@ -123,9 +123,9 @@ fn cards(page: &mut String, tally: &Tally, requests: &Requests) {
         .sum();
     page.push_str("<div class=\"cards\">\n");
     let mut card = |class: &str, number: String, label: &str| {
-        write!(
+        writeln!(
             page,
-            "<div class=\"card {class}\"><b>{number}</b><span>{label}</span></div>\n"
+            "<div class=\"card {class}\"><b>{number}</b><span>{label}</span></div>"
         )
         .unwrap_or_default();
     };
@@ -170,7 +170,7 @@ fn listed(requests: &Requests) -> String {
 
 fn footer(page: &mut String, tally: &Tally, requests: &Requests) {
     page.push_str("<footer>\n");
-    let mut line = |text: String| write!(page, "<p>{text}</p>\n").unwrap_or_default();
+    let mut line = |text: String| writeln!(page, "<p>{text}</p>").unwrap_or_default();
     if tally.beyond > 0 {
         line(format!(
             "{} at more hosts than are told apart.",
