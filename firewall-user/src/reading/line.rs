@@ -97,6 +97,8 @@ pub enum Event {
     End,
     /// The policy was read again.
     Reload,
+    /// What program a process runs that used a door.
+    Process,
     /// Lines are missing: they came faster than they could be written.
     LinesLost,
     /// Something that this version does not know.

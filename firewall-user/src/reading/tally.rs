@@ -179,7 +179,7 @@ impl Tally {
             Event::Start => self.start = Some(Box::new(line.clone())),
             Event::End => self.end = Some(Box::new(line.clone())),
             Event::LinesLost => self.lost += line.lines,
-            Event::Reload | Event::Other => {}
+            Event::Reload | Event::Process | Event::Other => {}
         }
     }
 

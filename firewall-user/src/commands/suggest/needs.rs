@@ -99,7 +99,7 @@ impl Needs {
                 (self.program, self.mode) = (line.program.clone(), line.mode.clone());
                 return;
             }
-            Event::End | Event::Reload | Event::LinesLost | Event::Other => return,
+            Event::End | Event::Reload | Event::Process | Event::LinesLost | Event::Other => return,
         }
         self.names.learn(line);
         if self.is_full() {
