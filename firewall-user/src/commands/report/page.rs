@@ -113,8 +113,7 @@ fn cards(page: &mut String, tally: &Tally, requests: &Requests) {
     let attempts = |which: fn(&crate::reading::HostTally) -> u64| -> u64 {
         tally.hosts.values().map(which).sum()
     };
-    let blocked = attempts(|host| host.denied.attempts())
-        + tally.things.values().map(|thing| thing.count).sum::<u64>();
+    let blocked = attempts(|host| host.denied.attempts()) + tally.things_attempted();
     let audited = attempts(|host| host.audited.answered_attempts());
     let tokens: u64 = requests
         .by_model

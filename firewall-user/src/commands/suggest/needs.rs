@@ -297,6 +297,10 @@ fn with_names(notes: BTreeMap<Note, Use>, names: &Names) -> BTreeMap<Note, Use> 
             names.of(address.trim_matches(['[', ']']))
         });
         if let Some(name) = behind {
+            // What was done with the name over TCP says what is needed.
+            if note.what.starts_with("udp ") {
+                continue;
+            }
             note.what = format!("{} ({name})", note.what);
         }
         named.entry(note).or_default().merge(&used);
