@@ -178,6 +178,13 @@ impl Line {
         self.door == "dns"
     }
 
+    /// Whether the kernel kept a UDP socket from being tied to an address.
+    pub fn is_udp_connect(&self) -> bool {
+        self.door == "kernel"
+            && self.protocol.as_deref() == Some("udp")
+            && matches!(self.hook.as_str(), "connect4" | "connect6")
+    }
+
     /// The reason, whether the denial was carried out or not.
     pub fn any_reason(&self) -> Option<&str> {
         self.audited.as_deref().or(self.reason.as_deref())

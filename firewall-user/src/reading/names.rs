@@ -36,6 +36,24 @@ impl Names {
     }
 }
 
+/// Whether a line is of a UDP socket that was tied to an address that stands for a name, which sends nothing: the C
+/// library compares the addresses of a name in this way before it connects. With real addresses only the names tell,
+/// see [`super::Thing::is_probe`].
+pub fn is_probe(line: &Line) -> bool {
+    let of_pool = |host: &str| match host.parse() {
+        Ok(IpAddr::V4(address)) => is_synthetic(address),
+        Ok(IpAddr::V6(_)) => embedded(host).is_some(),
+        Err(_) => false,
+    };
+    line.is_udp_connect() && line.host.as_deref().is_some_and(of_pool)
+}
+
+/// 198.18.0.0/15.
+fn is_synthetic(address: Ipv4Addr) -> bool {
+    let [a, b, _, _] = address.octets();
+    a == 198 && b & 0xfe == 18
+}
+
 /// The IPv4 address in an IPv6 address of the synthetic pool: a name is given one of each, which end alike, and the log
 /// has the first.
 fn embedded(address: &str) -> Option<Ipv4Addr> {
@@ -47,7 +65,8 @@ fn embedded(address: &str) -> Option<Ipv4Addr> {
     };
     let [a, b] = high.to_be_bytes();
     let [c, d] = low.to_be_bytes();
-    (first >> 8 == 0xfd && a == 198 && b & 0xfe == 18).then_some(Ipv4Addr::new(a, b, c, d))
+    let address = Ipv4Addr::new(a, b, c, d);
+    (first >> 8 == 0xfd && is_synthetic(address)).then_some(address)
 }
 
 #[cfg(test)]

@@ -436,8 +436,7 @@ impl Thing {
             port: line.port,
             reason: line.reason.clone().unwrap_or_default(),
             // As long as its address turns out to be a name's.
-            is_probe: line.protocol.as_deref() == Some("udp")
-                && matches!(line.hook.as_str(), "connect4" | "connect6"),
+            is_probe: line.is_udp_connect(),
         }
     }
 

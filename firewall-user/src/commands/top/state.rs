@@ -10,7 +10,7 @@ use std::time::Instant;
 use keyward_proxy::status::Totals;
 
 use super::look::{LiveRun, Look};
-use crate::reading::{Line, Lines, Names, Verdict};
+use crate::reading::{Line, Lines, Names, Verdict, is_probe};
 
 /// How much of a log is read when a run is seen first: its last denials are in there.
 const TAIL: u64 = 256 * 1024;
@@ -62,7 +62,7 @@ struct Behind {
     last: Option<(Instant, Sums)>,
     log: Option<Lines<BufReader<File>>>,
     names: Names,
-    denials: VecDeque<Denial>,
+    denials: VecDeque<Line>,
     kernel_denied: u64,
 }
 
@@ -132,8 +132,22 @@ impl Behind {
         Shown {
             run,
             rates,
-            denials: self.denials.iter().rev().cloned().collect(),
+            denials: self
+                .denials
+                .iter()
+                .rev()
+                .map(|line| self.denial(line))
+                .collect(),
             kernel_denied: self.kernel_denied,
+        }
+    }
+
+    /// Only now: the name behind an address may have come to the log after what was done with it.
+    fn denial(&self, line: &Line) -> Denial {
+        let name = line.host.as_deref().and_then(|host| self.names.of(host));
+        Denial {
+            line: line.clone(),
+            name: name.map(str::to_owned),
         }
     }
 
@@ -148,16 +162,15 @@ impl Behind {
                 continue;
             };
             self.names.learn(&line);
-            if line.verdict != Verdict::Deny && line.audited.is_none() {
+            let is_denial = line.verdict == Verdict::Deny || line.audited.is_some();
+            if !is_denial || is_probe(&line) {
                 continue;
             }
             self.kernel_denied += u64::from(line.door == "kernel");
             if self.denials.len() == KEPT {
                 self.denials.pop_front();
             }
-            let name = line.host.as_deref().and_then(|host| self.names.of(host));
-            let name = name.map(str::to_owned);
-            self.denials.push_back(Denial { line, name });
+            self.denials.push_back(line);
         }
     }
 }
