@@ -40,6 +40,12 @@ pub enum Commands {
     Run(Box<RunArgs>),
     /// Show what a run did: every decision, or numbers, or a summary
     Logs(LogsArgs),
+    /// Write a run down on one page of HTML that needs nothing else
+    Report(ReportArgs),
+    /// Watch the runs of this host: connections, verdicts, rates
+    Top(TopArgs),
+    /// Work on policies
+    Policy(PolicyArgs),
     /// Say for each thing that keyward needs whether this host has it
     Doctor(DoctorArgs),
     /// Have a running run read its policy anew
