@@ -16,7 +16,7 @@ pub struct Fault {
     /// What to write instead.
     pub hint: Option<String>,
     /// The line, where it can be shown.
-    pub excerpt: Option<Excerpt>,
+    pub excerpt: Option<Box<Excerpt>>,
 }
 
 impl Fault {
@@ -194,7 +194,7 @@ mod tests {
             },
             what: "there is no port 0".to_owned(),
             hint: Some("another".to_owned()),
-            excerpt: Some(Excerpt::new(text, at)),
+            excerpt: Some(Box::new(Excerpt::new(text, at))),
         }
         .to_string()
     }
