@@ -138,10 +138,8 @@ impl Answer {
     }
 
     fn denied(reason: Reason, name: Option<&Name>) -> Self {
-        let remedy = match reason {
-            Reason::HostNotAllowed => name.and_then(|name| remedy(name)),
-            _ => None,
-        };
+        let remedy = name.filter(|_| reason == Reason::HostNotAllowed);
+        let remedy = remedy.and_then(remedy_for);
         let text = match remedy {
             Some(rule) => format!("keyward: {} Add: {rule}", reason.sentence()),
             None => format!("keyward: {}", reason.sentence()),
@@ -155,7 +153,7 @@ impl Answer {
 }
 
 /// The rule that would let a name be answered. What is going to be done with it is not known yet; most of it is TLS.
-pub(super) fn remedy(name: &Name) -> Option<String> {
+pub(super) fn remedy_for(name: &Name) -> Option<String> {
     Policy::remedy(&Asked {
         host: &Host::Name(name.clone()),
         port: 443,

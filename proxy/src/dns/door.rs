@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    answer::{Answer, Outcome, Verdict, judge, remedy},
+    answer::{Answer, Outcome, Verdict, judge, remedy_for},
     message::{self, Question, Received},
     real,
     recent::Recent,
@@ -70,7 +70,7 @@ enum Step {
 /// A question that waits for addresses.
 struct LookUp {
     policy: Arc<Policy>,
-    question: Question,
+    question: Box<Question>,
     name: Name,
 }
 
@@ -274,7 +274,7 @@ impl Door {
         };
         let reason = verdict.decision.outcome.err();
         let remedy = match reason {
-            Some(Reason::HostNotAllowed) => verdict.name.as_ref().and_then(remedy),
+            Some(Reason::HostNotAllowed) => verdict.name.as_ref().and_then(remedy_for),
             _ => None,
         };
         let query = Query {
