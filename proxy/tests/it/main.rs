@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The proxy from outside: in this process over real TLS, and as a process of its own.
 
+#[cfg(test)]
 mod dns;
 #[cfg(test)]
 mod doors;
