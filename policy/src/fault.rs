@@ -37,7 +37,7 @@ impl Fault {
     }
 }
 
-/// Everything that is wrong, in the order in which it stands.
+/// Everything that is wrong, by file, in the order in which it stands there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 

@@ -6,13 +6,13 @@ mod rules;
 
 use std::path::PathBuf;
 
+use self::{keys::Table, rules::items};
 pub(crate) use self::{
-    keys::Key,
+    keys::{Key, did_you_mean},
     rules::{Item, Reference, item},
 };
-use self::{keys::Table, rules::items};
 use crate::{
-    Answers, DnsServer, Fault, Mode, Origin,
+    Answers, DnsServer, Fault, Mode,
     rule::List,
     settings,
     text::Text,
@@ -242,7 +242,7 @@ fn word<T: Copy>(
         faults.push(text.fault(
             node.at,
             what,
-            keys::did_you_mean(word, words.iter().map(|it| it.0)),
+            did_you_mean(word, words.iter().map(|it| it.0)),
         ));
     }
     found.map(|it| it.1)
@@ -286,10 +286,5 @@ impl Named {
             what: what.into(),
             ..self.place.clone()
         }
-    }
-
-    /// Where it stands.
-    pub(crate) fn origin(&self) -> &Origin {
-        &self.place.origin
     }
 }

@@ -27,6 +27,7 @@ use self::{body::RequestBody, inject::Injector};
 pub(crate) use self::{link::Link, listen::serve};
 use crate::{
     credential::Credential,
+    egress::Resolver,
     metrics::Metrics,
     peers::Peers,
     provider::Provider,
@@ -72,6 +73,7 @@ impl Serving {
         upstream: &UpstreamSettings,
         limits: &Limits,
         tls: Tls,
+        resolver: Resolver,
     ) -> Option<Self> {
         let injector = Injector::new(&settings, credential)?;
         let authority = settings.target.authority().parse().ok()?;
@@ -79,7 +81,13 @@ impl Serving {
             Scheme::Http => UriScheme::HTTP,
             Scheme::Https => UriScheme::HTTPS,
         };
-        let connector = Connector::new(settings.target.clone(), upstream, tls, limits.connect);
+        let connector = Connector::new(
+            settings.target.clone(),
+            upstream,
+            tls,
+            resolver,
+            limits.connect,
+        );
         Some(Self {
             settings,
             injector,

@@ -16,7 +16,7 @@ mod stack;
 mod target;
 mod websocket;
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use bytes::BytesMut;
 use keyward_policy::Host;
@@ -56,16 +56,18 @@ pub(crate) async fn serve_transparent(
 }
 
 /// Serves the inside of a tunnel that was asked for with `CONNECT host:port`, to its end.
-pub(crate) async fn serve_tunnel(
+///
+/// A type of its own, as a connection holds what it may become, and this is one.
+pub(crate) fn serve_tunnel(
     egress: Arc<Egress>,
     arrived: Arrived,
     host: Host,
     port: u16,
     draining: watch::Receiver<bool>,
-) {
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let hosts = vec![host];
     let face = Face::Server { hosts, port };
-    connection(egress, Door::Explicit, face, arrived, draining).await;
+    Box::pin(connection(egress, Door::Explicit, face, arrived, draining))
 }
 
 /// Serves a connection to the proxy itself, to its end.

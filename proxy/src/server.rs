@@ -65,13 +65,15 @@ impl Server {
     ) -> io::Result<Self> {
         let peers = Arc::new(peers);
         let upstream = Arc::new(settings.upstream.clone());
+        let (tls, loader) = Tls::new(&settings.upstream);
+        let resolver = Resolver::new(&settings.dns, tls.clone());
         let egress = Egress::new(
             settings.run.clone(),
             settings.limits,
             Arc::clone(&peers),
             logs.audit,
             Names::new(settings.dns.answers),
-            Dialler::new(upstream, Resolver::default(), settings.limits.connect),
+            Dialler::new(upstream, resolver, settings.limits.connect),
             settings.policy.clone(),
         );
         let configured =
@@ -85,7 +87,6 @@ impl Server {
             providers: providers().iter().map(configured).collect(),
             started: Instant::now(),
         };
-        let (tls, loader) = Tls::new(&settings.upstream);
         Ok(Self {
             egress: Arc::new(egress),
             room: Arc::new(Semaphore::new(settings.limits.connections)),
@@ -170,6 +171,7 @@ impl Server {
                     &self.settings.upstream,
                     limits,
                     tls,
+                    self.egress.dialler.resolver().clone(),
                 )
             });
         let gateway = Gateway {

@@ -5,6 +5,7 @@
 //! Reading files and the environment is not done here (see `standalone`): a [`RawSettings`] that still
 //! names files is refused, so that a supervised proxy, which has no rights to read any, says so.
 
+mod dns;
 mod limits;
 mod parse;
 mod raw;
@@ -17,6 +18,7 @@ use keyward_policy::Policy;
 
 pub(crate) use self::parse::is_identifier;
 pub use self::{
+    dns::{Dns, DnsServer},
     limits::Limits,
     raw::{Answers, RawDns, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream},
     target::{Scheme, Target},
@@ -38,7 +40,7 @@ pub struct Settings {
     /// Which hosts may be reached besides the providers.
     pub policy: Policy,
     /// How names are answered and looked up.
-    pub dns: RawDns,
+    pub dns: Dns,
     /// Sizes and times.
     pub limits: Limits,
 }

@@ -99,3 +99,6 @@ impl Dialler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 //! them, and so that one that fails is not asked for again at once.
 
 mod host;
+mod hosts;
+mod servers;
 
 use std::{
     collections::HashMap,
@@ -16,6 +18,9 @@ use std::{
 
 use keyward_policy::Name;
 use tokio::sync::OnceCell;
+
+use self::{host::HostResolver, servers::Servers};
+use crate::{settings::Dns, upstream::tls::Tls};
 
 /// How long addresses are kept at most. The host's resolver does not say for how long they hold; whoever changes an
 /// address by hand does not want to wait.
@@ -33,7 +38,9 @@ pub(crate) struct Resolver(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    host: host::HostResolver,
+    host: HostResolver,
+    /// Asked in place of the host, if there are any.
+    servers: Option<Servers>,
     kept: Mutex<HashMap<Name, Arc<Flight>>>,
 }
 
@@ -61,6 +68,14 @@ type Landed = Result<Found, Failure>;
 struct Flight(OnceCell<(Landed, Instant)>);
 
 impl Resolver {
+    pub(crate) fn new(settings: &Dns, tls: Tls) -> Self {
+        let servers = settings.servers.clone();
+        Self(Arc::new(Shared {
+            servers: (!servers.is_empty()).then(|| Servers::new(servers, tls)),
+            ..Shared::default()
+        }))
+    }
+
     /// The addresses of a name.
     pub(crate) async fn resolve(&self, name: &Name) -> io::Result<Vec<IpAddr>> {
         self.look_up(name).await.map(|it| it.addresses)
@@ -110,7 +125,10 @@ impl Flight {
 
     async fn land(&self, shared: &Shared, name: &Name) -> Landed {
         let look = || async {
-            let landed = shared.host.look_up(name).await;
+            let landed = match &shared.servers {
+                Some(servers) => servers.look_up(&shared.host, name).await,
+                None => shared.host.look_up(name).await,
+            };
             let kept = match &landed {
                 Ok(found) => found.ttl.unwrap_or(KEPT).min(KEPT),
                 Err(_) => KEPT_FAILED,

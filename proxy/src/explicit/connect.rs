@@ -243,8 +243,7 @@ impl Tunnel {
         let draining = self.link.draining.clone();
         let (host, port) = (question.host.clone(), question.port);
         drop(self);
-        // Boxed: a connection holds what comes after it, and this is one.
-        Box::pin(serve_tunnel(egress, arrived, host, port, draining)).await;
+        serve_tunnel(egress, arrived, host, port, draining).await;
     }
 
     /// Reads the ClientHello to its end and checks whom it is for.

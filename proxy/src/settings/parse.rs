@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 use keyward_policy::{Policy, PolicyError};
 
 use super::{
-    Limits, OpenedRoute, ProviderSettings, RawProvider, RawSettings, RawUpstream, Resolution,
+    Dns, Limits, OpenedRoute, ProviderSettings, RawProvider, RawSettings, RawUpstream, Resolution,
     Settings, SettingsError, Target, UpstreamSettings,
     target::{check_base_path, check_host, split_port},
 };
@@ -53,6 +53,7 @@ impl TryFrom<RawSettings> for Settings {
         });
         let providers = providers.collect();
         let upstream = parse_upstream(&raw.upstream, &mut faults);
+        let dns = Dns::parse(&raw.dns, &mut faults);
         let limits = Limits::parse(&raw.limits, &mut faults);
         let policy = Policy::new(&raw.policy).unwrap_or_else(|PolicyError(found)| {
             faults.extend(found.iter().map(|(at, why)| format!("{at}: {why}")));
@@ -64,7 +65,7 @@ impl TryFrom<RawSettings> for Settings {
             providers,
             upstream,
             policy,
-            dns: raw.dns,
+            dns,
             limits,
         };
         if faults.is_empty() {

@@ -2,6 +2,7 @@
 //! One new connection: name, TCP, TLS with the host's verified name, HTTP.
 
 use std::{
+    fmt::Display,
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
@@ -12,6 +13,7 @@ use std::{
 use http_body::Body;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use keyward_policy::Name;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -22,6 +24,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{race, tls::Tls};
 use crate::{
+    egress::Resolver,
     refusal::UpstreamFault,
     settings::{Scheme, Target, UpstreamSettings},
 };
@@ -44,6 +47,7 @@ pub(crate) struct Connector {
     target: Target,
     fixed: Option<SocketAddr>,
     tls: Tls,
+    resolver: Resolver,
     time: Duration,
 }
 
@@ -65,6 +69,7 @@ impl Connector {
         target: Target,
         settings: &UpstreamSettings,
         tls: Tls,
+        resolver: Resolver,
         time: Duration,
     ) -> Self {
         let fixed = settings.resolved(&target.host, target.port);
@@ -72,6 +77,7 @@ impl Connector {
             target,
             fixed,
             tls,
+            resolver,
             time,
         }
     }
@@ -195,15 +201,16 @@ impl Connector {
         if let Ok(address) = self.target.host.parse::<IpAddr>() {
             return race::dial(SocketAddr::new(address, self.target.port)).await;
         }
-        let addresses =
-            tokio::net::lookup_host((self.target.host.as_str(), self.target.port)).await;
-        let addresses: Vec<SocketAddr> = addresses
-            .map_err(|error| {
-                tracing::warn!(target_host = %self.target, %error, "name not resolved");
-                UpstreamFault::NotResolved
-            })?
-            .collect();
-        race::connect(addresses).await
+        let not_resolved = |error: &dyn Display| {
+            tracing::warn!(target_host = %self.target, %error, "name not resolved");
+            UpstreamFault::NotResolved
+        };
+        let name = self.target.host.parse::<Name>();
+        let name = name.map_err(|error| not_resolved(&error))?;
+        let addresses = self.resolver.resolve(&name).await;
+        let addresses = addresses.map_err(|error| not_resolved(&error))?;
+        let at_port = |it| SocketAddr::new(it, self.target.port);
+        race::connect(addresses.into_iter().map(at_port).collect()).await
     }
 }
 

@@ -68,7 +68,7 @@ impl Tls {
     }
 
     /// The configuration, once it is there.
-    pub(super) async fn config(
+    pub(crate) async fn config(
         &self,
         http1_only: bool,
     ) -> Result<Arc<ClientConfig>, UpstreamFault> {

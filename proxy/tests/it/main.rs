@@ -2,6 +2,11 @@
 //! The proxy from outside: in this process over real TLS, and as a process of its own.
 
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
+mod explicit;
+mod dns;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod malformed;

@@ -84,6 +84,11 @@ impl Ca {
             server_http1: config(&[b"http/1.1"]),
         }
     }
+
+    /// A server's configuration, with HTTP/2.
+    pub(crate) fn server(&self) -> Arc<rustls::ServerConfig> {
+        Arc::clone(&self.server)
+    }
 }
 
 /// What an upstream was sent.
@@ -378,7 +383,7 @@ impl Raw {
         drop(self.stream.write_all(bytes.as_ref()).await);
     }
 
-    async fn fill(&mut self) -> usize {
+    pub(crate) async fn fill(&mut self) -> usize {
         let mut chunk = [0; 16 * 1024];
         match timeout(PATIENCE, self.stream.read(&mut chunk))
             .await
