@@ -32,7 +32,7 @@ fn probes(world: &World<'_>) -> Vec<String> {
 /// A script that makes all attempts at once, each with a mark of its own.
 fn all(probes: &[String], mark: &str) -> String {
     let each = probes.iter().map(|name| {
-        format!("/usr/bin/python3 probes.py {name} {mark}-{name}-. 2>&1 | sed 's/^/{name}: /' &\n")
+        format!("/usr/bin/python3 probes.py {name} {mark}-{name}-x 2>&1 | sed 's/^/{name}: /' &\n")
     });
     format!("{}wait", each.collect::<String>())
 }
@@ -47,7 +47,7 @@ fn nothing_reaches_what_is_not_allowed() {
             let arrived = world.arrived();
             let arrived: Vec<String> = arrived.iter().map(ToString::to_string).collect();
             let fits = |name: &&String| {
-                let mark = format!("{mark}-{name}-.");
+                let mark = format!("{mark}-{name}-x");
                 arrived.iter().any(|it| it.contains(&mark))
             };
             probes.iter().filter(fits).cloned().collect()

@@ -4,6 +4,9 @@
 pub mod doctor;
 pub mod logs;
 pub mod reload;
+pub mod report;
 pub mod run;
+pub mod suggest;
 mod table;
+pub mod top;
 pub mod version;

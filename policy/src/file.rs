@@ -98,7 +98,11 @@ pub(crate) fn group(text: &Text<'_>, name: &str, root: &Node, faults: &mut Vec<F
             let Some(table) = Table::new(text, root, faults) else {
                 return group;
             };
-            for (key, node) in table.known(Key::GROUP, text, faults) {
+            let known = table.known(Key::GROUP, text, faults);
+            if !known.iter().any(|it| it.0 == Key::Rules) {
+                faults.push(text.fault(root.at, "the group has no `rules`", None));
+            }
+            for (key, node) in known {
                 if key == Key::Rules {
                     group.items = items(text, node, List::Allow, faults);
                 } else {

@@ -19,6 +19,7 @@ mod raw;
 mod registry;
 mod remedy;
 mod rule;
+mod schema;
 mod settings;
 mod sources;
 mod special;
@@ -33,6 +34,7 @@ pub use self::{
     load::{Builder, GroupList, Input, Loaded, list_groups},
     policy::{Asked, Decision, Policy, PolicyError, Rule, Scheme},
     raw::{Entry, Mode, Origin, RawPolicy},
+    schema::schema,
     settings::{Answers, DnsServer, DnsSettings, SettingError, UpstreamProxySettings},
     sources::{Commands, NoCommands, Sources},
     suggest::{Suggestion, suggest},

@@ -104,7 +104,8 @@ impl<'a> Builder<'a> {
             Input::Text { name, text } => {
                 let text = text.strip_prefix('\u{feff}').unwrap_or(text);
                 let directory = self.sources.directory.to_path_buf();
-                self.policy_text(name, text, None, &directory, &mut Vec::new());
+                let mut chain = Vec::new();
+                self.policy_text(name, text, None, (&directory, Path::new("")), &mut chain);
             }
         }
     }
@@ -304,17 +305,25 @@ impl<'a> Builder<'a> {
         }
         self.files.push(full.to_path_buf());
         chain.push(same);
-        let directory = full.parent().unwrap_or(Path::new("/")).to_path_buf();
-        self.policy_text(&name, &contents, Format::of(path), &directory, chain);
+        let parent = |it: &Path| it.parent().unwrap_or(Path::new("")).to_path_buf();
+        let (directory, shown) = (parent(full), parent(path));
+        self.policy_text(
+            &name,
+            &contents,
+            Format::of(path),
+            (&directory, &shown),
+            chain,
+        );
         chain.pop();
     }
 
+    /// Reads a policy. What it names is relative to a directory, which people know by another name.
     fn policy_text(
         &mut self,
         name: &str,
         text: &str,
         format: Option<Format>,
-        directory: &Path,
+        (directory, shown): (&Path, &Path),
         chain: &mut Vec<PathBuf>,
     ) {
         let text = Text::file(name, text);
@@ -341,7 +350,8 @@ impl<'a> Builder<'a> {
         let mut contents = file::contents(&text, &root, &mut self.faults);
         for included in std::mem::take(&mut contents.include) {
             let full = directory.join(&included.path);
-            self.policy_file(&included.path, &full, chain, &|what| included.fault(what));
+            let path = shown.join(&included.path);
+            self.policy_file(&path, &full, chain, &|what| included.fault(what));
         }
         for (list, named) in [
             (List::Allow, std::mem::take(&mut contents.allow_files)),
@@ -350,7 +360,7 @@ impl<'a> Builder<'a> {
             for named in named {
                 let full = directory.join(&named.path);
                 let complain = |what: String| named.fault(what);
-                let items = self.list_file(&named.path, &full, list, &complain);
+                let items = self.list_file(&shown.join(&named.path), &full, list, &complain);
                 match list {
                     List::Allow => contents.allow.extend(items),
                     List::Block => contents.block.extend(items),

@@ -20,7 +20,7 @@ pub(crate) use self::parse::is_identifier;
 pub use self::{
     dns::{Dns, DnsServer},
     limits::Limits,
-    raw::{Answers, RawDns, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream},
+    raw::{RawDns, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream},
     target::{Scheme, Target},
 };
 use crate::provider::Provider;

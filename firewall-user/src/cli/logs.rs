@@ -158,9 +158,21 @@ pub struct TopArgs {
     /// How often to look
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     pub interval: std::time::Duration,
-    /// Where the logs are.
-    #[command(flatten)]
-    pub place: LogDirArg,
+}
+
+/// `keyward policy`.
+#[derive(Args, Debug)]
+pub struct PolicyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What can be done with policies.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Print the smallest policy that would have let a run through, for review
+    Suggest(SuggestArgs),
 }
 
 /// `keyward policy suggest`.

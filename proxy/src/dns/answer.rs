@@ -11,10 +11,9 @@ use hickory_proto::{
 use keyward_policy::{Asked, Decision, Host, Mode, Name, Policy, Scheme};
 
 use super::{TTL, message::Question};
-use crate::{
-    egress::{Behind, Names},
-    settings::Answers,
-};
+use keyward_policy::Answers;
+
+use crate::egress::{Behind, Names};
 
 /// "Blocked": by whoever runs the server (RFC 8914, section 4.16).
 const BLOCKED: u16 = 15;
