@@ -19,9 +19,9 @@ async fn tunnel(world: &World) -> (Client, TcpStream) {
 
 async fn tunnel_to(world: &World, host: &str) -> (Client, TcpStream) {
     let mut client = world.connect(&[host], 7000).await;
-    send(&mut client.stream, b"first").await;
+    send(&mut client.stream, b"\0first").await;
     let mut upstream = world.arrived().await;
-    expect(&mut upstream, b"first").await;
+    expect(&mut upstream, b"\0first").await;
     (client, upstream)
 }
 
