@@ -236,8 +236,8 @@ async fn every_plain_request_is_judged() {
     let address = world.address("example.com.", RecordType::A).await;
     let get = |host: &str| format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n");
     let mut raw = world.connect(Some(SocketAddr::new(address, 80))).await;
-    // In pieces, behind an empty line.
-    raw.send("\r\nGE").await;
+    // In pieces.
+    raw.send("GE").await;
     tokio::task::yield_now().await;
     raw.send(&get("example.com")[2..]).await;
     assert_eq!(raw.reply().await.unwrap().status, 200);

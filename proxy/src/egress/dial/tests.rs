@@ -12,7 +12,7 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode},
     rr::{RData, Record, RecordType},
 };
-use keyward_policy::{Entry, Policy, RawPolicy, Scheme};
+use keyward_policy::{Answers, Entry, Policy, RawPolicy, Scheme};
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
@@ -20,7 +20,7 @@ use crate::{
     egress::{Door, Egress, Names, Question},
     peers::Peers,
     request_log::RequestLog,
-    settings::{Answers, Dns, Limits, RawSettings, Settings},
+    settings::{Dns, Limits, RawSettings, Settings},
     upstream::tls::Tls,
 };
 

@@ -208,7 +208,7 @@ async fn much_is_carried_both_ways_at_once_without_a_byte_changed() {
     );
     client.served.await.unwrap();
     let lines = world.lines();
-    assert_eq!(lines[0]["bytes_up"], UP + 5);
+    assert_eq!(lines[0]["bytes_up"], UP + 6);
     assert_eq!(lines[0]["bytes_down"], DOWN);
 }
 
