@@ -112,11 +112,14 @@ impl World {
         let mut buffer = [0; 4096];
         let count = timeout(PATIENCE, socket.recv(&mut buffer)).await;
         let answer = Message::from_vec(&buffer[..count.expect("an answer").unwrap()]).unwrap();
-        match &answer.answers.first().expect("an address").data {
-            RData::A(address) => IpAddr::V4(address.0),
-            RData::AAAA(address) => IpAddr::V6(address.0),
-            other => panic!("{other}"),
+        let data = &answer.answers.first().expect("an address").data;
+        if let RData::A(address) = data {
+            return IpAddr::V4(address.0);
         }
+        let RData::AAAA(address) = data else {
+            panic!("{data}");
+        };
+        IpAddr::V6(address.0)
     }
 
     /// A connection that was going to `original`.
