@@ -71,7 +71,6 @@ impl World {
         let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = upstream.local_addr().unwrap();
         let mut raw: RawSettings = toml::from_str(toml).unwrap();
-        raw.upstream.system_roots = Some(false);
         for name in ["allowed.test", "other.test", "third.test"] {
             raw.upstream.resolve.push(format!("{name}={address}"));
         }
