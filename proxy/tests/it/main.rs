@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The proxy from outside: in this process over real TLS, and as a process of its own.
 
+mod dns;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
 mod explicit;
-mod dns;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
