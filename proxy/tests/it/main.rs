@@ -10,6 +10,8 @@ mod explicit;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod http_door;
+#[cfg(test)]
 mod malformed;
 #[cfg(test)]
 mod process;
@@ -23,5 +25,7 @@ mod support;
 mod transparent;
 #[cfg(test)]
 mod upstream;
+#[cfg(test)]
+mod via;
 #[cfg(test)]
 mod websocket;
