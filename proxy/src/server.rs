@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     credential::Credentials,
     dns,
-    egress::{Dialler, Egress, Names, Resolver},
+    egress::{Dialler, Egress, Names, Resolver, Via},
     explicit,
     gateway::{Gateway, Serving, Shared, serve},
     metrics::Metrics,
@@ -67,13 +67,14 @@ impl Server {
         let upstream = Arc::new(settings.upstream.clone());
         let (tls, loader) = Tls::new(&settings.upstream);
         let resolver = Resolver::new(&settings.dns, tls.clone());
+        let via = Via::new(&settings.upstream, tls.clone(), resolver.clone());
         let egress = Egress::new(
             settings.run.clone(),
             settings.limits,
             Arc::clone(&peers),
             logs.audit,
             Names::new(settings.dns.answers),
-            Dialler::new(upstream, resolver, settings.limits.connect),
+            Dialler::new(upstream, resolver, via, settings.limits.connect),
             settings.policy.clone(),
         );
         let configured =

@@ -141,6 +141,17 @@ impl Egress {
             // No rule would help.
             _ => None,
         };
+        self.deny_with(question, reason, rule, remedy)
+    }
+
+    /// The same, with the rule that would allow it.
+    pub(crate) fn deny_with(
+        &self,
+        question: Question,
+        reason: Reason,
+        rule: Option<Rule>,
+        remedy: Option<String>,
+    ) -> Box<Denial> {
         let denial = Box::new(Denial {
             question,
             reason,

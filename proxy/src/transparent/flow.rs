@@ -27,10 +27,7 @@ use super::{
     first::{Look, Spoken},
 };
 use crate::{
-    egress::{
-        Connection, Dialled, Door, Egress, Permit, Question,
-        tunnel::{carry, linger},
-    },
+    egress::{Connection, Dialled, Door, Egress, Permit, Question, tunnel::linger},
     http_door::{self, Arrived},
     peers::Peer,
 };
@@ -96,7 +93,9 @@ impl Flow {
                 connection,
             }) => {
                 let (read, limits) = (self.read.into(), self.egress.limits);
-                carry(self.stream, upstream.stream, read, &connection, &limits).await;
+                upstream
+                    .carry(self.stream, read, &connection, &limits)
+                    .await;
             }
             Next::Http => {
                 linger(&self.stream, None);
@@ -137,10 +136,10 @@ impl Flow {
             Some(host) => match self.listen_for(FIRST_WORD, &mut look).await {
                 Heard::Late if look.may_be_tls() => self.listen(&mut look).await,
                 Heard::Late if look.bytes.is_empty() => {
-                    let Some(early) = self.dial(host).await else {
+                    let Some(mut early) = self.dial(host).await else {
                         return Next::Over;
                     };
-                    let heard = self.whoever_speaks(&early, &mut look).await;
+                    let heard = self.whoever_speaks(&mut early, &mut look).await;
                     opened = Some(early);
                     heard
                 }
@@ -191,7 +190,7 @@ impl Flow {
                 self.egress.deny(question, reason, None);
                 if let Some(opened) = opened {
                     opened.connection.failed(reason);
-                    linger(&opened.upstream.stream, Some(Duration::ZERO));
+                    linger(opened.upstream.stream.tcp(), Some(Duration::ZERO));
                 }
                 self.refuse(&heard, reason).await;
                 Next::Over
@@ -213,10 +212,10 @@ impl Flow {
     }
 
     /// Waits until the workload has said what it speaks, or its server has spoken first.
-    async fn whoever_speaks(&mut self, opened: &Opened, look: &mut Look) -> Heard {
+    async fn whoever_speaks(&mut self, opened: &mut Opened, look: &mut Look) -> Heard {
         let first = select! {
             spoken = look.look(&mut self.stream) => Some(heard(spoken)),
-            _ready = opened.upstream.stream.readable() => None,
+            () = opened.upstream.stream.speaks() => None,
             () = opened.connection.ended() => Some(Heard::Broken),
             () = tokio::time::sleep(self.egress.limits.tunnel_idle) => Some(Heard::Broken),
         };
@@ -267,7 +266,8 @@ impl Flow {
                     connection,
                 })
             }
-            Err(reason) => {
+            Err(undialled) => {
+                let reason = undialled.reason();
                 connection.failed(reason);
                 Err((reason != Reason::Unreachable).then_some(reason))
             }

@@ -60,8 +60,7 @@ fn egress(server: SocketAddr, allow: &[String]) -> Egress {
     let raw = toml::from_str::<RawSettings>(&format!("dns.servers = ['{server}']")).unwrap();
     let settings = Settings::try_from(raw).unwrap();
     let (tls, _loader) = Tls::new(&settings.upstream);
-    let dns: &Dns = &settings.dns;
-    let resolver = Resolver::new(dns, tls);
+    let resolver = Resolver::new(&settings.dns, tls);
     let entry = |rule: &String| Entry {
         rule: rule.clone(),
         ..Entry::default()
@@ -77,7 +76,7 @@ fn egress(server: SocketAddr, allow: &[String]) -> Egress {
         Arc::new(Peers::unknown()),
         RequestLog::none(),
         Names::new(Answers::Synthetic),
-        Dialler::new(upstream, resolver, Duration::from_secs(5)),
+        Dialler::new(upstream, resolver, None, Duration::from_secs(5)),
         policy.unwrap(),
     )
 }
@@ -92,7 +91,8 @@ async fn dial(egress: &Egress, name: &str, port: u16) -> Result<Dialled, Reason>
         peer: None,
     };
     let permit = egress.judge(question).unwrap();
-    egress.dialler.dial(&permit).await
+    let dialled = egress.dialler.dial(&permit).await;
+    dialled.map_err(|it| it.reason())
 }
 
 #[tokio::test]
