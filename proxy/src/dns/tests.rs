@@ -7,6 +7,7 @@ use hickory_proto::{
     rr::{DNSClass, Name, RecordType, rdata::opt::EdnsOption},
 };
 use keyward_policy::{Entry, Mode, RawPolicy};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -354,5 +355,40 @@ fn what_is_no_plain_question_is_not_treated_as_one() {
         other.metadata.op_code = op;
         let reply = reply(&policy, &other.to_vec().unwrap()).unwrap();
         assert_eq!(reply[3] & 0x0f, ResponseCode::NotImp.low());
+    }
+}
+
+proptest! {
+    /// Whatever bytes come: no panic, a reply to them and not to others, and addresses for allowed names only.
+    #[test]
+    fn any_bytes_get_a_reply_of_their_own_or_none(
+        edns in any::<bool>(),
+        allowed in any::<bool>(),
+        changes in prop::collection::vec((0_usize..60, any::<u8>()), 0..4),
+        cut in 0_usize..60,
+    ) {
+        let name = if allowed { "www.example.com." } else { "www.example.org." };
+        let mut message = query(name, RecordType::A);
+        if edns {
+            message = with_edns(message, 1232);
+        }
+        let mut bytes = message.to_vec().unwrap();
+        for (at, byte) in changes {
+            if let Some(changed) = bytes.get_mut(at) {
+                *changed = byte;
+            }
+        }
+        bytes.truncate(60 - cut.min(48));
+        let Some(reply) = reply(&policy(&["example.com"]), &bytes) else {
+            return Ok(());
+        };
+        prop_assert_eq!(&reply[..2], &bytes[..2]);
+        prop_assert!(reply.len() <= MAX_PAYLOAD.into() && reply[2] & 0x80 != 0);
+        let reply = Message::from_vec(&reply).unwrap();
+        if !reply.answers.is_empty() {
+            let asked = reply.queries[0].name().to_ascii().to_ascii_lowercase();
+            let ours = asked.ends_with(".example.com.") || asked == "example.com.";
+            prop_assert!(ours, "{}", asked);
+        }
     }
 }

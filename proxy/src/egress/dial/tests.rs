@@ -20,7 +20,7 @@ use crate::{
     egress::{Door, Egress, Names, Question},
     peers::Peers,
     request_log::RequestLog,
-    settings::{Dns, Limits, RawSettings, Settings},
+    settings::{Limits, RawSettings, Settings},
     upstream::tls::Tls,
 };
 
@@ -141,4 +141,6 @@ async fn a_name_does_not_lead_to_a_private_address_unless_a_rule_names_that_netw
         let refused = dial(&open, name, port).await.err();
         assert_eq!(refused, Some(Reason::PrivateAddress), "{name}");
     }
+    // And nothing but what was meant to arrived.
+    assert!(timeout(Duration::ZERO, listener.accept()).await.is_err());
 }
