@@ -134,7 +134,7 @@ async fn a_name_does_not_lead_to_a_private_address_unless_a_rule_names_that_netw
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(
             peer,
-            dialled.stream.local_addr().unwrap(),
+            dialled.stream.tcp().local_addr().unwrap(),
             "nothing came before"
         );
     }
