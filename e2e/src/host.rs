@@ -86,6 +86,13 @@ impl Host {
             .expect("keyward")
     }
 
+    /// What was denied, over all runs of this host.
+    pub fn denials(&self) -> Vec<serde_json::Value> {
+        let mut lines = self.log("audit");
+        lines.retain(|line| line["verdict"] == "deny");
+        lines
+    }
+
     /// All lines of a log (`audit`, `requests`, `proxy`) over all runs of this host.
     pub fn log(&self, name: &str) -> Vec<serde_json::Value> {
         let mut lines = Vec::new();

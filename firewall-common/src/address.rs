@@ -6,6 +6,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::endpoints::{NAMES_V4, NAMES_V6};
+
 /// The third word of an IPv4-mapped address, `::ffff:0:0/96` (RFC 4291, 2.5.5.2).
 const MAPPED: u32 = 0xffff_u32.to_be();
 
@@ -94,6 +96,17 @@ impl Address {
         }
     }
 
+    /// Whether this is an address of the pool that stands for names.
+    #[must_use]
+    pub const fn is_of_a_name(self) -> bool {
+        let [w, x, _, z] = self.0;
+        if self.is_v4() {
+            u32::from_be(z) >> 17 == NAMES_V4 >> 17
+        } else {
+            u32::from_be(w) == NAMES_V6[0] && u32::from_be(x) == NAMES_V6[1]
+        }
+    }
+
     /// Whether two addresses are the same. Written out: what is derived compares arrays by a loop in
     /// eBPF.
     #[inline(always)]
@@ -175,6 +188,22 @@ impl From<Destination> for SocketAddr {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    #[test]
+    fn addresses_of_names_are_those_of_the_pool() {
+        for (text, expected) in [
+            ("198.18.0.0", true),
+            ("198.19.255.255", true),
+            ("198.17.255.255", false),
+            ("198.20.0.0", false),
+            ("fd6b:6579:7761:7265::c612:1", true),
+            ("fd6b:6579:7761:7264::30", false),
+            ("::c612:1", false),
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(Address::from(address).is_of_a_name(), expected, "{text}");
+        }
+    }
 
     use super::*;
 

@@ -11,6 +11,13 @@ use crate::{Address, Destination, Door, Transport};
 /// The gateway's ports: one for each model provider.
 pub const GATEWAY_PORTS: RangeInclusive<u16> = 10000..=10004;
 
+/// First address of the pool from which names get synthetic IPv4 addresses, in host order: 198.18.0.0/15, which is set
+/// aside for benchmarks (RFC 2544) and so is nobody's.
+pub const NAMES_V4: u32 = 0xc612_0000;
+
+/// First 64 bits of the pool's IPv6 addresses (RFC 4193), in host order; "keyware" in letters.
+pub const NAMES_V6: [u32; 2] = [0xfd6b_6579, 0x7761_7265];
+
 /// The proxy's addresses and ports. Ports are in host order; 0 means that the door is closed.
 ///
 /// `#[repr(C)]` without padding: the eBPF programs read it as it lies in memory.

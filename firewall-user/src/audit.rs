@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 
-use firewall_common::{Event, MalformedEvent};
+use firewall_common::{Event, Hook, MalformedEvent, Reason};
 use jiff::{SignedDuration, Timestamp};
 use keyward_policy::Mode;
 use nix::time::{ClockId, clock_gettime};
@@ -205,6 +205,14 @@ impl Audit {
     pub fn failed_writes(&self) -> u64 {
         self.failed_writes
     }
+}
+
+/// The C library connects UDP sockets to a name's addresses, and sends nothing, to see which of them it would be sent
+/// from. What is allowed by name would be reported as blocked each time.
+fn is_a_look_at_the_routes(event: &Event) -> bool {
+    event.reason == Reason::UdpNotAllowed
+        && matches!(event.hook, Hook::Connect4 | Hook::Connect6)
+        && event.destination.address.is_of_a_name()
 }
 
 /// The program that a process runs, if it still does.

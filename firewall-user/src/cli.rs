@@ -11,8 +11,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::endpoints;
 
 mod logs;
+mod policy;
 
 pub use logs::*;
+pub use policy::*;
 
 /// Run a program so that it reaches nothing but the proxy and never holds a real key
 ///
@@ -40,6 +42,18 @@ pub enum Commands {
     Run(Box<RunArgs>),
     /// Show what a run did: every decision, or numbers, or a summary
     Logs(LogsArgs),
+    /// Write a run down on one page of HTML that needs nothing else
+    Report(ReportArgs),
+    /// Watch the runs of this host: connections, verdicts, rates
+    Top(TopArgs),
+    /// Say what would become of a connection to a host, and by which rule
+    ///
+    /// No run is needed; nothing is sent. Exit status: 0 if it is allowed at some port asked about, 1 if not.
+    Explain(ExplainArgs),
+    /// Work on policies
+    Policy(PolicyArgs),
+    /// Print the JSON Schema of policy files, for editors
+    Schema,
     /// Say for each thing that keyward needs whether this host has it
     Doctor(DoctorArgs),
     /// Have a running run read its policy anew
@@ -193,18 +207,13 @@ pub struct EgressArgs {
     #[arg(long, value_name = "MODE", value_parser = ["enforce", "audit"])]
     pub mode: Option<String>,
     /// Ports of this host's loopback that host.docker.internal and host.keyward.internal lead to: 5432,6379-6380
-    #[arg(
-        long,
-        visible_alias = "allow-host-ports",
-        value_name = "PORT,...",
-        value_delimiter = ','
-    )]
+    #[arg(long, visible_alias = "allow-host-ports", value_name = "PORT,...")]
     pub allow_host_service_ports: Vec<String>,
     /// What names are answered with: synthetic addresses, or the real ones for tools that look at them
     #[arg(long, value_name = "ANSWERS", value_parser = ["synthetic", "real"])]
     pub dns: Option<String>,
     /// Look names up there instead of as the host does: an address, or the URL of a DNS over HTTPS service
-    #[arg(long, value_name = "SERVER,...", value_delimiter = ',')]
+    #[arg(long, value_name = "SERVER,...")]
     pub dns_servers: Vec<String>,
     /// Send what is allowed through this proxy: http://HOST:PORT or https://USER:PASSWORD@HOST:PORT
     #[arg(
@@ -215,7 +224,7 @@ pub struct EgressArgs {
     )]
     pub upstream_proxy: Option<String>,
     /// Hosts that are reached without that proxy
-    #[arg(long, value_name = "HOST,...", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST,...")]
     pub upstream_no_proxy: Vec<String>,
     /// Set HTTP_PROXY and HTTPS_PROXY for the command: denials then come with a text that says what to do
     #[arg(long)]

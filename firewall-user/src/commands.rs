@@ -2,8 +2,13 @@
 //! One file a subcommand.
 
 pub mod doctor;
+pub mod explain;
 pub mod logs;
+pub mod policy;
 pub mod reload;
+pub mod report;
 pub mod run;
+pub mod suggest;
 mod table;
+pub mod top;
 pub mod version;

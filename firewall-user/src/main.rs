@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use firewall_user::cli::{Cli, Commands};
+use firewall_user::cli::{Cli, Commands, PolicyCommand};
 use firewall_user::commands;
 use firewall_user::settings::HostEnvironment;
 use firewall_user::sys;
@@ -48,6 +48,19 @@ fn main() -> ExitCode {
             Err(error) => fail(&format!("{error:#}"), FAILED),
         },
         Commands::Logs(args) => done(commands::logs::run(&args)),
+        Commands::Report(args) => done(commands::report::run(&args)),
+        Commands::Top(args) => done(commands::top::run(&args)),
+        Commands::Explain(args) => match commands::explain::run(&args, &host) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(&format!("{error:#}"), 2),
+        },
+        Commands::Schema => done(commands::policy::schema()),
+        Commands::Policy(args) => match args.command {
+            PolicyCommand::Check(args) => done(commands::policy::check(&args, &host)),
+            PolicyCommand::Groups(args) => done(commands::policy::groups(&args, &host)),
+            PolicyCommand::Suggest(args) => done(commands::suggest::run(&args)),
+        },
         Commands::Doctor(args) => match commands::doctor::run(&args) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,

@@ -1,34 +1,59 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where a run's policy comes from: flags and files, read once at the start and again whenever it is reloaded.
 
-use keyward_policy::{Entry, Mode, Origin, RawPolicy};
-use keyward_proxy::settings::RawDns;
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use keyward_policy::{Answers, Builder, Faults, Input, Loaded, Mode, Sources};
+use nix::unistd::geteuid;
 
 use crate::cli::EgressArgs;
 use crate::endpoints::Doors;
 use crate::environment::Variables;
 use crate::user::Identity;
 
+mod ask;
+
+use ask::AsUser;
+
+/// What `--config -` is called in what people read.
+const STDIN: &str = "<stdin>";
+
 /// Where the policy comes from.
 #[derive(Clone, Debug)]
 pub struct Source {
     flags: EgressArgs,
-}
-
-/// What was read.
-#[derive(Clone, Debug, Default)]
-pub struct Egress {
-    /// What may be reached.
-    pub policy: RawPolicy,
-    /// How names are answered and looked up.
-    pub dns: RawDns,
+    /// What `--config -` read: there is no second time.
+    stdin: Option<Result<String, String>>,
+    home: Option<PathBuf>,
+    directory: PathBuf,
+    environment: BTreeMap<String, String>,
+    /// As whom package managers are asked how they are set up.
+    user: Option<(u32, u32)>,
 }
 
 impl Source {
-    /// Nothing is read yet.
-    pub fn new(flags: &EgressArgs, _identity: Option<&Identity>, _host: &Variables) -> Self {
+    /// Reads nothing yet but standard input, if that is where the policy is.
+    ///
+    /// `host` is the environment of whoever called; `identity` is who that is, if keyward is root on his behalf.
+    pub fn new(flags: &EgressArgs, identity: Option<&Identity>, host: &Variables) -> Self {
+        let text = |value: &std::ffi::OsString| value.to_str().map(str::to_owned);
+        let environment: BTreeMap<String, String> = host
+            .iter()
+            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+            .collect();
+        let home = identity
+            .map(|it| it.home.clone())
+            .or_else(|| environment.get("HOME").map(PathBuf::from));
+        let user = identity.map(|it| (it.uid.as_raw(), it.gid.as_raw()));
         Self {
             flags: flags.clone(),
+            stdin: (flags.config.as_deref() == Some(Path::new("-"))).then(read_stdin),
+            home,
+            directory: std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/")),
+            environment,
+            user: user.filter(|_| geteuid().is_root()),
         }
     }
 
@@ -36,46 +61,83 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// Every fault, one line each, with its place.
-    pub fn read(&self) -> Result<Egress, String> {
-        let entries = |flag: &str, lists: &[String]| -> Vec<Entry> {
-            lists
-                .iter()
-                .flat_map(|it| it.split(','))
-                .map(|rule| Entry {
-                    rule: rule.to_owned(),
-                    origin: Origin {
-                        source: flag.to_owned(),
-                        ..Origin::default()
-                    },
-                    ..Entry::default()
-                })
-                .collect()
+    /// Every fault, with its place.
+    pub fn read(&self) -> Result<Loaded, Faults> {
+        self.with_builder(|builder| builder.finish())
+    }
+
+    /// Reads everything into a builder, for `act` to make something of.
+    pub fn with_builder<T>(&self, act: impl FnOnce(Builder<'_>) -> T) -> T {
+        let commands = AsUser {
+            user: self.user,
+            environment: &self.environment,
         };
-        Ok(Egress {
-            policy: RawPolicy {
-                mode: if self.flags.mode.as_deref() == Some("audit") {
-                    Mode::Audit
-                } else {
-                    Mode::Enforce
-                },
-                allow: entries("--allow-domains", &self.flags.allow_domains),
-                block: entries("--block-domains", &self.flags.block_domains),
-                host_ports: self
-                    .flags
-                    .allow_host_service_ports
-                    .iter()
-                    .flat_map(|it| it.parse())
-                    .map(|port| (port, port))
-                    .collect(),
-            },
-            dns: RawDns::default(),
-        })
+        let mut builder = Builder::new(Sources {
+            root: Path::new("/"),
+            home: self.home.as_deref(),
+            directory: &self.directory,
+            environment: &self.environment,
+            commands: &commands,
+        });
+        self.fill(&mut builder);
+        act(builder)
+    }
+
+    fn fill(&self, builder: &mut Builder<'_>) {
+        let flags = &self.flags;
+        match (&flags.config, &self.stdin) {
+            (Some(_), Some(Ok(text))) => builder.config(&Input::Text {
+                name: STDIN.to_owned(),
+                text: text.clone(),
+            }),
+            // Reading it as a file says what is wrong with it.
+            (Some(path), Some(Err(_)) | None) => builder.config(&Input::Path(path.clone())),
+            (None, _) => {}
+        }
+        flags
+            .allow_domains
+            .iter()
+            .for_each(|it| builder.allow_domains(it));
+        flags
+            .allow_domains_file
+            .iter()
+            .for_each(|it| builder.allow_domains_file(it));
+        flags
+            .block_domains
+            .iter()
+            .for_each(|it| builder.block_domains(it));
+        flags
+            .block_domains_file
+            .iter()
+            .for_each(|it| builder.block_domains_file(it));
+        for ports in &flags.allow_host_service_ports {
+            builder.host_ports("--allow-host-service-ports", ports);
+        }
+        match flags.mode.as_deref() {
+            Some("audit") => builder.mode(Mode::Audit),
+            Some(_) => builder.mode(Mode::Enforce),
+            None => {}
+        }
+        match flags.dns.as_deref() {
+            Some("real") => builder.dns_answers(Answers::Real),
+            Some(_) => builder.dns_answers(Answers::Synthetic),
+            None => {}
+        }
+        flags
+            .dns_servers
+            .iter()
+            .for_each(|it| builder.dns_servers(it));
+        if let Some(url) = &flags.upstream_proxy {
+            builder.upstream_proxy(url);
+        }
+        for entries in &flags.upstream_no_proxy {
+            builder.no_proxy("--upstream-no-proxy", entries);
+        }
     }
 
     /// Whether anything besides the gateway can be reached, now or after a reload.
-    pub fn doors(&self, egress: &Egress) -> Doors {
-        let policy = &egress.policy;
+    pub fn doors(&self, loaded: &Loaded) -> Doors {
+        let policy = &loaded.policy;
         let opens = !policy.allow.is_empty()
             || !policy.host_ports.is_empty()
             || policy.mode == Mode::Audit
@@ -88,4 +150,12 @@ impl Source {
     pub fn for_reload(self, doors: Doors) -> Option<Self> {
         (doors == Doors::Open).then_some(self)
     }
+}
+
+fn read_stdin() -> Result<String, String> {
+    let mut text = String::new();
+    io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    Ok(text)
 }

@@ -21,7 +21,7 @@ pub mod units;
 pub use filter::{Filter, VerdictFilter};
 pub use line::{Event, Line, Request, Verdict};
 pub use lines::Lines;
-pub use names::Names;
+pub use names::{Names, is_probe};
 pub use place::{PlaceError, RunLog, find, list};
 pub use remedy::{Advice, advice, help};
 pub use requests::{ModelTally, Requests};

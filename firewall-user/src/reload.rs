@@ -59,7 +59,7 @@ impl Reload {
                 let thread = thread::spawn(move || {
                     let read = source.read();
                     drop(open);
-                    Ok(read?.policy)
+                    Ok(read.map_err(|faults| faults.to_string())?.policy)
                 });
                 self.reading = Some(Reading { thread, done });
             }

@@ -168,6 +168,8 @@ impl Section {
         let rows: Vec<_> = tally
             .worst_things()
             .into_iter()
+            // Nearly every program makes them, and nobody misses anything.
+            .filter(|(thing, _)| !thing.is_probe)
             .map(|(thing, tally)| Row {
                 what: Shown(&thing.what()).to_string(),
                 count: tally.count,

@@ -9,15 +9,16 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Result;
 use firewall_common::Endpoints;
-use keyward_policy::RawPolicy;
+use keyward_policy::{DnsSettings, Loaded, RawPolicy};
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::provider::providers;
-use keyward_proxy::settings::{RawLog, RawProvider, RawSettings, RawUpstream, Settings};
+use keyward_proxy::settings::{RawDns, RawLog, RawProvider, RawSettings, RawUpstream, Settings};
 use zeroize::Zeroizing;
 
-use crate::cli::RunArgs;
-use crate::endpoints;
+use crate::cli::{EgressArgs, RunArgs};
+use crate::endpoints::{self, Doors};
 use crate::environment::{self, Environment, ExplicitProxy, Requested, Variables};
 use crate::policy;
 use crate::sys;
@@ -46,6 +47,8 @@ pub struct RunSettings {
     pub proxy: RawSettings,
     /// What may be reached besides the providers; the proxy has it, too.
     pub policy: RawPolicy,
+    /// What people should know of the policy although nothing is wrong with it.
+    pub notes: Vec<String>,
     /// Where to read the policy anew; `None` if the doors are closed for good.
     pub policy_source: Option<policy::Source>,
     /// Where the logs go.
@@ -72,7 +75,7 @@ impl Faults {
     }
 
     /// The value, or a note of why there is none.
-    fn take<T>(&mut self, result: Result<T, impl fmt::Display>) -> Option<T> {
+    fn take<T>(&mut self, result: std::result::Result<T, impl fmt::Display>) -> Option<T> {
         result.map_err(|fault| self.add(fault)).ok()
     }
 }
@@ -81,7 +84,7 @@ impl Faults {
 #[derive(Debug)]
 pub struct HostEnvironment {
     variables: Variables,
-    credentials: Result<Credentials, Vec<String>>,
+    credentials: std::result::Result<Credentials, Vec<String>>,
 }
 
 impl HostEnvironment {
@@ -112,6 +115,19 @@ impl HostEnvironment {
         }
     }
 
+    /// Where a policy comes from, for whoever called keyward.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be found out.
+    pub fn policy_source(&self, flags: &EgressArgs) -> Result<policy::Source> {
+        let sudo = self.text("SUDO_UID").zip(self.text("SUDO_GID"));
+        let caller = sudo
+            .map(|ids| Identity::resolve(None, Some(ids)))
+            .transpose()?;
+        Ok(policy::Source::new(flags, caller.as_ref(), &self.variables))
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.variables
             .get(OsStr::new(name))
@@ -120,7 +136,7 @@ impl HostEnvironment {
 }
 
 /// Works a run out.
-pub fn resolve(args: RunArgs, host: HostEnvironment) -> Result<RunSettings, Faults> {
+pub fn resolve(args: RunArgs, host: HostEnvironment) -> std::result::Result<RunSettings, Faults> {
     let mut faults = Faults::default();
     let sudo = host.text("SUDO_UID").zip(host.text("SUDO_GID"));
     let identity = faults
@@ -130,9 +146,9 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> Result<RunSettings, Faul
             .map_err(|error| format!("cannot tell the working directory: {error}")),
     );
     let source = policy::Source::new(&args.egress, identity.as_ref(), &host.variables);
-    let egress = faults.take(source.read()).unwrap_or_default();
-    let doors = source.doors(&egress);
-    let proxy = proxy_settings(&args, &egress, &mut faults);
+    let egress = faults.take(source.read());
+    let doors = egress.as_ref().map_or(Doors::Closed, |it| source.doors(it));
+    let proxy = proxy_settings(&args, egress.as_ref(), &mut faults);
     let requested = requested(&args, &host.variables, &mut faults);
     let endpoints = endpoints::for_run(args.proxy_ip, doors);
     if args.proxy_ip.is_loopback() || args.proxy_ip.is_unspecified() || args.proxy_ip.is_multicast()
@@ -162,8 +178,10 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> Result<RunSettings, Faul
             .map_err(|found| found.iter().for_each(|fault| faults.add(fault)))
             .ok()
     });
-    match (identity, directory, environment) {
-        (Some(identity), Some(directory), Some(environment)) if faults.0.is_empty() => {
+    match (identity, directory, environment, egress) {
+        (Some(identity), Some(directory), Some(environment), Some(egress))
+            if faults.0.is_empty() =>
+        {
             Ok(RunSettings {
                 command: args.command,
                 identity,
@@ -175,6 +193,7 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> Result<RunSettings, Faul
                 credentials,
                 proxy,
                 policy: egress.policy,
+                notes: egress.notes,
                 policy_source: source.for_reload(doors),
                 log_dir: args.log_dir,
                 timings: host
@@ -214,7 +233,14 @@ fn requested(args: &RunArgs, host: &Variables, faults: &mut Faults) -> Requested
     }
 }
 
-fn proxy_settings(args: &RunArgs, egress: &policy::Egress, faults: &mut Faults) -> RawSettings {
+fn dns(settings: &DnsSettings) -> RawDns {
+    RawDns {
+        answers: settings.answers,
+        servers: settings.servers.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn proxy_settings(args: &RunArgs, egress: Option<&Loaded>, faults: &mut Faults) -> RawSettings {
     let mut ca_pem = Vec::new();
     for path in &args.upstream_ca {
         let text = fs::read_to_string(path)
@@ -242,8 +268,8 @@ fn proxy_settings(args: &RunArgs, egress: &policy::Egress, faults: &mut Faults) 
             resolve: args.resolve.clone(),
             ..RawUpstream::default()
         },
-        policy: egress.policy.clone(),
-        dns: egress.dns.clone(),
+        policy: egress.map(|it| it.policy.clone()).unwrap_or_default(),
+        dns: egress.map(|it| dns(&it.dns)).unwrap_or_default(),
         log: RawLog {
             level: Some(args.log_level.clone()),
             ..RawLog::default()

@@ -6,13 +6,13 @@ mod rules;
 
 use std::path::PathBuf;
 
+use self::{keys::Table, rules::items};
 pub(crate) use self::{
-    keys::Key,
+    keys::{Key, did_you_mean},
     rules::{Item, Reference, item},
 };
-use self::{keys::Table, rules::items};
 use crate::{
-    Answers, DnsServer, Fault, Mode, Origin,
+    Answers, DnsServer, Fault, Mode,
     rule::List,
     settings,
     text::Text,
@@ -98,7 +98,11 @@ pub(crate) fn group(text: &Text<'_>, name: &str, root: &Node, faults: &mut Vec<F
             let Some(table) = Table::new(text, root, faults) else {
                 return group;
             };
-            for (key, node) in table.known(Key::GROUP, text, faults) {
+            let known = table.known(Key::GROUP, text, faults);
+            if !known.iter().any(|it| it.0 == Key::Rules) {
+                faults.push(text.fault(root.at, "the group has no `rules`", None));
+            }
+            for (key, node) in known {
                 if key == Key::Rules {
                     group.items = items(text, node, List::Allow, faults);
                 } else {
@@ -106,7 +110,7 @@ pub(crate) fn group(text: &Text<'_>, name: &str, root: &Node, faults: &mut Vec<F
                 }
             }
         }
-        other => {
+        other @ (Value::String(_) | Value::Integer(_) | Value::Bool(_) | Value::Other(_)) => {
             let what = format!("a group is a list of rules, not {}", other.kind());
             faults.push(text.fault(root.at, what, None));
         }
@@ -191,7 +195,7 @@ fn host_ports(text: &Text<'_>, node: &Node, faults: &mut Vec<Fault>) -> Vec<(u16
         let written = match &node.value {
             Value::Integer(it) => it.to_string(),
             Value::String(it) => it.clone(),
-            other => {
+            other @ (Value::Bool(_) | Value::Array(_) | Value::Table(_) | Value::Other(_)) => {
                 let what = format!("a port is a number, not {}", other.kind());
                 faults.push(text.fault(node.at, what, None));
                 continue;
@@ -242,7 +246,7 @@ fn word<T: Copy>(
         faults.push(text.fault(
             node.at,
             what,
-            keys::did_you_mean(word, words.iter().map(|it| it.0)),
+            did_you_mean(word, words.iter().map(|it| it.0)),
         ));
     }
     found.map(|it| it.1)
@@ -267,7 +271,7 @@ fn strings<'n>(text: &Text<'_>, node: &'n Node, faults: &mut Vec<Fault>) -> Vec<
                 .filter_map(|it| Some((it.at, string(text, it, faults)?)));
             strings.collect()
         }
-        other => {
+        other @ (Value::Integer(_) | Value::Bool(_) | Value::Table(_) | Value::Other(_)) => {
             let what = format!("this is a list of strings, not {}", other.kind());
             faults.push(text.fault(node.at, what, None));
             Vec::new()
@@ -286,10 +290,5 @@ impl Named {
             what: what.into(),
             ..self.place.clone()
         }
-    }
-
-    /// Where it stands.
-    pub(crate) fn origin(&self) -> &Origin {
-        &self.place.origin
     }
 }

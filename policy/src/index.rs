@@ -2,9 +2,13 @@
 //! Finds the rules of one list that are about a host, without looking at the others.
 //!
 //! Every rule for names ends with labels that are fixed: those are the key. A name of n labels is looked up n times,
-//! however many rules there are.
+//! however many rules there are; an address once for each length of a network that occurs.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use crate::{
     Name, Rule,
@@ -17,7 +21,10 @@ pub(crate) struct Index {
     rules: Vec<(Rule, Spec)>,
     /// Places in `rules`, in their order, by [`Target::suffix`].
     by_suffix: HashMap<Box<str>, Vec<usize>>,
-    networks: Vec<(Network, usize)>,
+    /// The same, by network.
+    by_network: HashMap<Network, Vec<usize>>,
+    /// How many bits count in them: the narrowest first.
+    bits: BTreeSet<Reverse<u8>>,
 }
 
 impl Index {
@@ -25,10 +32,8 @@ impl Index {
         let place = self.rules.len();
         match &spec.target {
             Target::Network(network) => {
-                self.networks.push((*network, place));
-                // Narrow ones first; those that are as narrow stay in their order.
-                self.networks
-                    .sort_by_key(|it| std::cmp::Reverse(it.0.bits()));
+                self.by_network.entry(*network).or_default().push(place);
+                self.bits.insert(Reverse(network.bits()));
             }
             Target::Name { .. } | Target::Pattern(_) => {
                 let suffix = spec.target.suffix().unwrap_or_default();
@@ -52,13 +57,16 @@ impl Index {
 
     /// Rules that list an address, alone or in a network: the narrower ones first.
     pub(crate) fn listing(&self, address: IpAddr) -> impl Iterator<Item = (Network, &Rule, &Spec)> {
-        let inside = self
-            .networks
+        let around = self
+            .bits
             .iter()
-            .filter(move |it| it.0.contains(address));
-        inside.map(|(network, place)| {
-            let (rule, spec) = self.at(*place);
-            (*network, rule, spec)
+            .filter_map(move |it| Network::around(address, it.0));
+        around.flat_map(move |network| {
+            let places = self.by_network.get(&network).into_iter().flatten();
+            places.map(move |place| {
+                let (rule, spec) = self.at(*place);
+                (network, rule, spec)
+            })
         })
     }
 

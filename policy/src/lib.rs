@@ -6,25 +6,37 @@
 //! share.
 #![forbid(unsafe_code)]
 
+mod explain;
 mod fault;
 mod file;
+mod groups;
 mod host;
 mod index;
 mod lists;
+mod load;
 mod policy;
 mod raw;
+mod registry;
 mod remedy;
 mod rule;
+mod schema;
 mod settings;
+mod sources;
 mod special;
+mod suggest;
 mod text;
 mod tree;
 
 pub use self::{
+    explain::{Considered, Effect, Explanation, Verdict},
     fault::{Excerpt, Fault, Faults},
     host::{Host, HostError, Name},
+    load::{Builder, GroupList, Input, Loaded, list_groups},
     policy::{Asked, Decision, Policy, PolicyError, Rule, Scheme},
     raw::{Entry, Mode, Origin, RawPolicy},
+    schema::schema,
     settings::{Answers, DnsServer, DnsSettings, SettingError, UpstreamProxySettings},
+    sources::{Commands, NoCommands, Sources},
+    suggest::{Suggestion, suggest},
     tree::Format,
 };

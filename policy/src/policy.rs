@@ -161,17 +161,11 @@ impl Policy {
         if let Some(rule) = self.blocking(asked) {
             return Decision::deny(Reason::HostBlocked, Some(rule));
         }
+        let rules = self.about(asked.host, List::Allow);
         match asked.host {
             Host::Name(name) if host::is_host_service(name) => self.host_service(asked.port),
-            Host::Name(name) => best(asked, self.allow.about(name), Reason::HostNotAllowed),
-            Host::Address(address) => {
-                let exact_only = kind(*address) == Kind::Metadata;
-                let listing = self.allow.listing(*address);
-                let rules = listing
-                    .filter(|(network, ..)| network.is_single() || !exact_only)
-                    .map(|(_, rule, spec)| (rule, spec));
-                best(asked, rules, Reason::AddressNotAllowed)
-            }
+            Host::Name(_) => best(asked, rules, Reason::HostNotAllowed),
+            Host::Address(_) => best(asked, rules, Reason::AddressNotAllowed),
         }
     }
 
@@ -205,10 +199,9 @@ impl Policy {
     /// loopback, link-local and other special addresses, unless the rule is trusted with them or an allow rule lists
     /// the network; those at which clouds hand out credentials must be listed one by one.
     pub fn may_dial(&self, rule: Option<&Rule>, address: IpAddr, port: u16) -> Result<(), Reason> {
-        if self
-            .block_listing(address)
-            .any(|it| it.1.reach.has_port(port))
-        {
+        let asked = Host::Address(address);
+        let mut blocks = self.about(&asked, List::Block);
+        if blocks.any(|it| it.1.reach.has_port(port)) {
             return Err(Reason::HostBlocked);
         }
         let mut listing = self.allow.listing(address);
@@ -265,30 +258,38 @@ impl Policy {
 
     /// The block rule that is about this, if there is one.
     fn blocking(&self, asked: &Asked<'_>) -> Option<&Rule> {
-        let hits = |spec: &Spec| {
-            let request = match (&spec.requests, asked.request) {
-                (None, _) => true,
-                (Some(requests), Some((method, target))) => requests.block(method, target),
-                // Asked again once there is a request.
-                (Some(_), None) => false,
-            };
-            spec.reach.has(asked.port, asked.scheme) && request
-        };
-        match asked.host {
-            Host::Name(name) => self.block.about(name).find(|it| hits(it.1)).map(|it| it.0),
-            Host::Address(address) => {
-                let mut listing = self.block_listing(*address);
-                listing.find(|it| hits(it.1)).map(|it| it.0)
-            }
-        }
+        let mut rules = self.about(asked.host, List::Block);
+        rules
+            .find(|it| Miss::of(asked, it.1, List::Block).is_none())
+            .map(|it| it.0)
     }
 
-    /// Block rules that list an address, or one that it leads to by way of a translator.
-    fn block_listing(&self, address: IpAddr) -> impl Iterator<Item = (&Rule, &Spec)> {
-        std::iter::once(address)
-            .chain(embedded(address).map(IpAddr::from))
-            .flat_map(|it| self.block.listing(it))
-            .map(|(_, rule, spec)| (rule, spec))
+    /// Rules of a list that are about a host. For an address: those of an allow list that list it, exactly if clouds hand
+    /// out credentials there; those of a block list that list it or what it leads to by way of a translator.
+    pub(crate) fn about<'a, 'h>(
+        &'a self,
+        host: &'h Host,
+        list: List,
+    ) -> impl Iterator<Item = (&'a Rule, &'a Spec)> + use<'a, 'h> {
+        let index = match list {
+            List::Allow => &self.allow,
+            List::Block => &self.block,
+        };
+        let (name, address) = match host {
+            Host::Name(name) => (Some(name), None),
+            Host::Address(address) => (None, Some(*address)),
+        };
+        let exact = list == List::Allow && address.is_some_and(|it| kind(it) == Kind::Metadata);
+        let inner = address.filter(|_| list == List::Block).map(embedded);
+        let inner = inner.into_iter().flatten().map(IpAddr::from);
+        let listing = address
+            .into_iter()
+            .chain(inner)
+            .flat_map(|it| index.listing(it))
+            .filter(move |(network, ..)| network.is_single() || !exact)
+            .map(|(_, rule, spec)| (rule, spec));
+        let names = name.into_iter().flat_map(|it| index.about(it));
+        names.chain(listing)
     }
 }
 
@@ -302,7 +303,7 @@ fn best<'p>(
     let mut allowing: Option<&Rule> = None;
     let mut nearest: Option<(Miss, &Rule)> = None;
     for (rule, spec) in rules {
-        match miss(asked, spec) {
+        match Miss::of(asked, spec, List::Allow) {
             None if rule.private => return Decision::allow(Some(rule)),
             None => allowing = allowing.or(Some(rule)),
             Some(miss) if nearest.is_none_or(|it| miss > it.0) => nearest = Some((miss, rule)),
@@ -318,34 +319,38 @@ fn best<'p>(
 
 /// By what a rule that is about the host misses the rest, the nearest last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Miss {
+pub(crate) enum Miss {
     Port,
     Scheme,
     Request,
 }
 
 impl Miss {
+    /// By what a rule of a list that is about the host misses the rest; `None` if it applies.
+    pub(crate) fn of(asked: &Asked<'_>, spec: &Spec, list: List) -> Option<Self> {
+        if !spec.reach.has_port(asked.port) {
+            return Some(Self::Port);
+        }
+        if !spec.reach.has(asked.port, asked.scheme) {
+            return Some(Self::Scheme);
+        }
+        let applies = match (&spec.requests, asked.request, list) {
+            (None, ..) => true,
+            (Some(requests), Some((method, path)), List::Allow) => requests.allow(method, path),
+            (Some(requests), Some((method, path)), List::Block) => requests.block(method, path),
+            // Before the first request is read: nothing is held against the connection yet.
+            (Some(_), None, List::Allow) => true,
+            (Some(_), None, List::Block) => false,
+        };
+        (!applies).then_some(Self::Request)
+    }
+
     fn reason(self) -> Reason {
         match self {
             Self::Port => Reason::PortNotAllowed,
             Self::Scheme => Reason::SchemeNotAllowed,
             Self::Request => Reason::RequestNotAllowed,
         }
-    }
-}
-
-fn miss(asked: &Asked<'_>, spec: &Spec) -> Option<Miss> {
-    if !spec.reach.has_port(asked.port) {
-        return Some(Miss::Port);
-    }
-    if !spec.reach.has(asked.port, asked.scheme) {
-        return Some(Miss::Scheme);
-    }
-    match (&spec.requests, asked.request) {
-        (Some(requests), Some((method, target))) if !requests.allow(method, target) => {
-            Some(Miss::Request)
-        }
-        _ => None,
     }
 }
 

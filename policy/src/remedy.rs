@@ -32,7 +32,7 @@ impl Policy {
 }
 
 /// A rule for one host, port and protocol.
-pub(crate) fn text(host: &Host, port: u16, scheme: Scheme) -> String {
+fn text(host: &Host, port: u16, scheme: Scheme) -> String {
     match (port, scheme) {
         (80, Scheme::Http) | (443, Scheme::Tls) => host.to_string(),
         _ => with_port(host, port),
@@ -40,8 +40,18 @@ pub(crate) fn text(host: &Host, port: u16, scheme: Scheme) -> String {
 }
 
 fn with_port(host: &Host, port: u16) -> String {
-    match host {
-        Host::Address(IpAddr::V6(v6)) => format!("[{v6}]:{port}"),
-        Host::Address(IpAddr::V4(_)) | Host::Name(_) => format!("{host}:{port}"),
+    with_ports(host, (port, port))
+}
+
+/// A rule for anything at a range of ports.
+pub(crate) fn with_ports(host: &Host, (first, last): (u16, u16)) -> String {
+    let host = match host {
+        Host::Address(IpAddr::V6(v6)) => format!("[{v6}]"),
+        Host::Address(IpAddr::V4(_)) | Host::Name(_) => host.to_string(),
+    };
+    if first == last {
+        format!("{host}:{first}")
+    } else {
+        format!("{host}:{first}-{last}")
     }
 }

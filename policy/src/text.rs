@@ -34,10 +34,6 @@ impl<'a> Text<'a> {
         }
     }
 
-    pub(crate) fn source(&self) -> &'a str {
-        self.source
-    }
-
     pub(crate) fn text(&self) -> &'a str {
         self.text
     }
@@ -48,11 +44,16 @@ impl<'a> Text<'a> {
         while !self.text.is_char_boundary(byte) {
             byte -= 1;
         }
-        let number = self.lines.partition_point(|it| *it <= byte);
+        let number = self.line(byte);
         let start = self.lines[number - 1];
         let line = self.text[start..].split('\n').next().unwrap_or_default();
         let column = self.text[start..byte].chars().count() + 1;
         (number, column, line.strip_suffix('\r').unwrap_or(line))
+    }
+
+    /// The line of a byte, from 1.
+    pub(crate) fn line(&self, byte: usize) -> usize {
+        self.lines.partition_point(|it| *it <= byte)
     }
 
     /// The byte of a line and a column in characters, each from 1.
@@ -87,7 +88,7 @@ impl<'a> Text<'a> {
             origin: self.origin(byte),
             what: what.into(),
             hint,
-            excerpt: Some(Excerpt::new(line, column)),
+            excerpt: Some(Box::new(Excerpt::new(line, column))),
         }
     }
 

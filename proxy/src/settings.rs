@@ -22,9 +22,7 @@ pub use self::{
     dns::{Dns, DnsServer},
     limits::Limits,
     proxy::{NoProxy, UpstreamProxy},
-    raw::{
-        Answers, RawDns, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream, RawUpstreamProxy,
-    },
+    raw::{RawDns, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream, RawUpstreamProxy},
     target::{Scheme, Target},
 };
 use crate::provider::Provider;

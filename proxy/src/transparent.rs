@@ -7,6 +7,8 @@
 mod choice;
 mod first;
 pub(crate) mod flow;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

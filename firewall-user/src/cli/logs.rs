@@ -158,9 +158,6 @@ pub struct TopArgs {
     /// How often to look
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     pub interval: std::time::Duration,
-    /// Where the logs are.
-    #[command(flatten)]
-    pub place: LogDirArg,
 }
 
 /// `keyward policy suggest`.

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::cli::{LogsArgs, LogsCommand};
 
-mod digest;
+pub(crate) mod digest;
 mod list;
 mod pretty;
 mod show;
@@ -39,7 +39,7 @@ pub fn run(args: &LogsArgs) -> Result<()> {
 }
 
 /// Whoever reads may stop reading, as `head` does: that is no failure.
-pub(super) fn read_no_further(result: Result<()>) -> Result<()> {
+pub(crate) fn read_no_further(result: Result<()>) -> Result<()> {
     match result {
         Err(error)
             if error

@@ -21,7 +21,7 @@ pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Resul
     }
     let settings = settings::resolve(args, host)?;
     let mut talk = io::stderr();
-    for note in settings.environment.notes() {
+    for note in settings.environment.notes().iter().chain(&settings.notes) {
         writeln!(talk, "keyward: {note}")?;
     }
     if settings.policy.mode == Mode::Audit {

@@ -8,7 +8,7 @@ const MAX_WIDTH: usize = 48;
 
 /// Rows of cells under a heading each.
 #[derive(Debug)]
-pub struct Table {
+pub(super) struct Table {
     /// Numbers stand to the right.
     columns: &'static [(&'static str, Align)],
     rows: Vec<Vec<String>>,
@@ -16,7 +16,7 @@ pub struct Table {
 
 /// On which side cells stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Align {
+pub(super) enum Align {
     /// Words.
     Left,
     /// Numbers.
@@ -25,18 +25,18 @@ pub enum Align {
 
 impl Table {
     /// A table without rows.
-    pub fn new(columns: &'static [(&'static str, Align)]) -> Self {
+    pub(super) fn new(columns: &'static [(&'static str, Align)]) -> Self {
         let rows = Vec::new();
         Self { columns, rows }
     }
 
     /// Adds a row. Cells are safe to print already.
-    pub fn add(&mut self, row: Vec<String>) {
+    pub(super) fn add(&mut self, row: Vec<String>) {
         self.rows.push(row);
     }
 
     /// The table as text.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let heads: Vec<_> = self
             .columns
             .iter()

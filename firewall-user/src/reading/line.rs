@@ -97,6 +97,8 @@ pub enum Event {
     End,
     /// The policy was read again.
     Reload,
+    /// What program a process runs that used a door.
+    Process,
     /// Lines are missing: they came faster than they could be written.
     LinesLost,
     /// Something that this version does not know.
@@ -174,6 +176,13 @@ impl Line {
     /// Whether somebody asked for a name, and no more.
     pub fn is_lookup(&self) -> bool {
         self.door == "dns"
+    }
+
+    /// Whether the kernel kept a UDP socket from being tied to an address.
+    pub fn is_udp_connect(&self) -> bool {
+        self.door == "kernel"
+            && self.protocol.as_deref() == Some("udp")
+            && matches!(self.hook.as_str(), "connect4" | "connect6")
     }
 
     /// The reason, whether the denial was carried out or not.

@@ -2,7 +2,7 @@
 //! A log file line by line, also while it grows.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek as _, SeekFrom};
 use std::path::Path;
 
 /// Longest line that is read. The writers' own lines are far shorter: a path is the longest part of them.
@@ -28,6 +28,20 @@ impl Lines<BufReader<File>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Of a file's last part, from the first line that begins there.
+    pub fn open_end(path: &Path, bytes: u64) -> io::Result<Option<Self>> {
+        let Some(mut lines) = Self::open(path)? else {
+            return Ok(None);
+        };
+        let length = lines.source.get_ref().metadata()?.len();
+        if length > bytes {
+            // One byte earlier: a line that begins exactly there is whole.
+            lines.source.seek(SeekFrom::Start(length - bytes - 1))?;
+            lines.source.skip_until(b'\n')?;
+        }
+        Ok(Some(lines))
     }
 }
 
@@ -137,6 +151,26 @@ mod tests {
         assert_eq!(lines.next_line().unwrap(), Some(&b"short"[..]));
         assert!(lines.line.capacity() <= 2 * MAX_LINE);
         assert_eq!(lines.unreadable(), 1);
+    }
+
+    #[test]
+    fn the_end_of_a_log_begins_with_a_whole_line() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"one\ntwo\nthree\n").unwrap();
+        for (bytes, first) in [
+            (6, "three"),
+            (9, "three"),
+            (10, "two"),
+            (14, "one"),
+            (99, "one"),
+        ] {
+            let mut lines = Lines::open_end(file.path(), bytes).unwrap().unwrap();
+            assert_eq!(
+                lines.next_line().unwrap(),
+                Some(first.as_bytes()),
+                "{bytes}"
+            );
+        }
     }
 
     #[test]

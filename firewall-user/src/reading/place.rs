@@ -64,9 +64,10 @@ impl PlaceError {
     /// What went wrong with `path`.
     pub fn at(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::PermissionDenied => Self::NotAllowed(path),
-            _ => Self::Unreadable { path, source },
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            Self::NotAllowed(path)
+        } else {
+            Self::Unreadable { path, source }
         }
     }
 }

@@ -45,6 +45,9 @@ pub fn advice(denials: &Denials) -> Option<Advice> {
 pub fn help(thing: &Thing, tally: &ThingTally) -> Option<Advice> {
     let is = |reason: Reason| thing.reason == reason.name();
     let note = |text: &str| Some(Advice::Note(text.to_owned()));
+    if thing.is_probe {
+        return note("nothing is needed: addresses are compared like this before a connection");
+    }
     if is(Reason::UdpNotAllowed) && thing.port == Some(443) {
         return note("nothing is needed: what tries QUIC goes on over TCP");
     }

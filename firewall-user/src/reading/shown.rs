@@ -14,18 +14,11 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A width is honoured, as for any text in a table.
         if formatter.width().is_some() || formatter.precision().is_some() {
-            return formatter.pad(&self.to_string());
+            let mut text = String::new();
+            self.write_to(&mut text)?;
+            return formatter.pad(&text);
         }
-        for character in self.0.chars() {
-            match character {
-                '\\' => formatter.write_str("\\\\")?,
-                '\n' => formatter.write_str("\\n")?,
-                '\t' => formatter.write_str("\\t")?,
-                it if is_unseen(it) => write!(formatter, "{}", it.escape_unicode())?,
-                it => formatter.write_char(it)?,
-            }
-        }
-        Ok(())
+        self.write_to(formatter)
     }
 }
 
@@ -41,6 +34,19 @@ fn is_unseen(character: char) -> bool {
 }
 
 impl Shown<'_> {
+    fn write_to(self, out: &mut impl fmt::Write) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '\\' => out.write_str("\\\\")?,
+                '\n' => out.write_str("\\n")?,
+                '\t' => out.write_str("\\t")?,
+                it if is_unseen(it) => write!(out, "{}", it.escape_unicode())?,
+                it => out.write_char(it)?,
+            }
+        }
+        Ok(())
+    }
+
     /// The text in JSON, made safe to print: what [`Shown`] escapes is escaped in JSON's own way.
     pub fn in_json(json: &str) -> String {
         let mut safe = String::with_capacity(json.len());

@@ -135,6 +135,9 @@ pub struct Thing {
     pub port: Option<u16>,
     /// The reason's name.
     pub reason: String,
+    /// A UDP socket was tied to an address of an allowed name, which sends nothing: the C library compares the addresses
+    /// of a name in this way before it connects, and QUIC begins with it, on which TCP follows.
+    pub is_probe: bool,
 }
 
 /// How often, and by whom.
@@ -179,7 +182,7 @@ impl Tally {
             Event::Start => self.start = Some(Box::new(line.clone())),
             Event::End => self.end = Some(Box::new(line.clone())),
             Event::LinesLost => self.lost += line.lines,
-            Event::Reload | Event::Other => {}
+            Event::Reload | Event::Process | Event::Other => {}
         }
     }
 
@@ -215,6 +218,8 @@ impl Tally {
         for (mut thing, tally) in std::mem::take(&mut self.things) {
             if let Some(name) = thing.host.as_deref().and_then(|host| self.names.of(host)) {
                 thing.host = Some(name.to_owned());
+            } else {
+                thing.is_probe = false;
             }
             self.things.entry(thing).or_default().merge(&tally);
         }
@@ -235,6 +240,12 @@ impl Tally {
             .collect();
         hosts.sort_by_key(|(host, _, count)| (std::cmp::Reverse(*count), *host));
         hosts
+    }
+
+    /// How often something else was denied that was more than a probe.
+    pub fn things_attempted(&self) -> u64 {
+        let things = self.things.iter().filter(|(thing, _)| !thing.is_probe);
+        things.map(|(_, tally)| tally.count).sum()
     }
 
     /// What else was denied, the most frequent first.
@@ -424,6 +435,8 @@ impl Thing {
             host: host.map(str::to_owned),
             port: line.port,
             reason: line.reason.clone().unwrap_or_default(),
+            // As long as its address turns out to be a name's.
+            is_probe: line.is_udp_connect(),
         }
     }
 
@@ -523,6 +536,33 @@ mod tests {
             (thing.what().as_str(), count.count),
             ("udp to github.com:443", 2)
         );
+    }
+
+    #[test]
+    fn a_probe_of_a_names_address_is_told_from_an_attempt() {
+        let udp = |hook: &str, host: &str| {
+            format!(
+                r#"{{"event":"decision","door":"kernel","hook":"{hook}","verdict":"deny","protocol":"udp",
+                "host":"{host}","port":80,"reason":"udp_not_allowed"}}"#
+            )
+        };
+        let dns = r#"{"event":"decision","door":"dns","verdict":"allow","host":"github.com","address":"198.18.0.7"}"#;
+        let lines = [
+            udp("connect4", "198.18.0.7"),
+            udp("connect6", "fd6b:6579:7761:7265::c612:7"),
+            udp("sendmsg4", "198.18.0.7"),
+            udp("connect4", "203.0.113.9"),
+            dns.to_owned(),
+        ];
+        let tally = tally(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let probes: Vec<_> = tally
+            .things
+            .iter()
+            .filter(|(thing, _)| thing.is_probe)
+            .collect();
+        assert_eq!((probes.len(), probes[0].1.count), (1, 2));
+        assert_eq!(probes[0].0.what(), "udp to github.com:80");
+        assert_eq!(tally.things_attempted(), 2);
     }
 
     #[test]

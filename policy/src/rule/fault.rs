@@ -80,7 +80,9 @@ impl Problem {
                 "write a name without escapes, an address without a zone".into()
             }
             Self::Forbidden(it) if it.is_whitespace() => "write one name, without spaces".into(),
-            Self::Forbidden('\'' | '"' | '`') => "write the name without quotes".into(),
+            Self::Forbidden('\'' | '"' | '`' | '\u{2018}'..='\u{201f}') => {
+                "write the name without quotes".into()
+            }
             Self::Forbidden('#') => "a comment needs a space in front of its `#`".into(),
             Self::Everything => "to see what a run needs, use `--mode audit`".into(),
             Self::OverBroad(_) => {
@@ -102,7 +104,7 @@ impl Problem {
                 _ => "write `http://`, `https://`, `tcp://`, or no scheme and a port".into(),
             },
             Self::PortMissing => "write `tcp://host:port`".into(),
-            Self::PortEmpty => "write a number behind the colon, or leave the colon out".into(),
+            Self::PortEmpty => "write a number, or leave out what stands before it".into(),
             Self::Port(it) if it == "*" => "all ports are `1-65535`".into(),
             Self::Port(_) => "a port is a number up to 65535, a range `5432-5440`".into(),
             Self::PortsReversed => "write the smaller port first".into(),
@@ -153,7 +155,7 @@ fn name_of(character: char) -> Cow<'static, str> {
         '\n' | '\r' => "a line end".into(),
         '\0' => "NUL".into(),
         '`' => "a backtick".into(),
-        '"' | '\'' => "a quote".into(),
+        '"' | '\'' | '\u{2018}'..='\u{201f}' => "a quote".into(),
         '\\' => "a backslash".into(),
         ';' => "a semicolon".into(),
         ',' => "a comma".into(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A network, or one address (all bits count). IPv4-mapped ones are IPv4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Network {
     address: IpAddr,
     bits: u8,
@@ -62,10 +62,13 @@ impl Network {
         }
     }
 
-    /// Whether an address is in it.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+    /// The network of so many bits that an address is in; `None` if it has fewer.
+    pub(crate) fn around(address: IpAddr, bits: u8) -> Option<Self> {
         let address = address.to_canonical();
-        width(address) == width(self.address) && first_of(address, self.bits) == self.address
+        (bits <= width(address)).then(|| Self {
+            address: first_of(address, bits),
+            bits,
+        })
     }
 
     /// Whether it is one address.
@@ -127,11 +130,14 @@ mod tests {
             ("::ffff:10.1.2.3", true),
             ("::10.1.2.3", false),
         ] {
-            assert_eq!(net.contains(address.parse().unwrap()), inside, "{address}");
+            let around = Network::around(address.parse().unwrap(), 16);
+            assert_eq!(around == Some(net), inside, "{address}");
         }
         let net = network("2001:db8::", 33).unwrap();
-        assert!(net.contains("2001:db8:7fff::1".parse().unwrap()));
-        assert!(!net.contains("2001:db8:8000::1".parse().unwrap()));
+        let around = |it: &str| Network::around(it.parse().unwrap(), 33);
+        assert_eq!(around("2001:db8:7fff::1"), Some(net));
+        assert_ne!(around("2001:db8:8000::1"), Some(net));
+        assert_eq!(around("10.0.0.1"), None);
     }
 
     #[test]

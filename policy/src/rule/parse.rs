@@ -13,7 +13,11 @@
 //!   says nothing. In a block list, a port that is not given is every port.
 //! - A path, with `http://` alone: exact, `*` is any run of characters.
 
-use std::{borrow::Cow, fmt, net::IpAddr};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use super::{
     Network, Pattern, Problem, Reach, Requests, Spec, Target, fault::is_invisible,
@@ -223,10 +227,13 @@ fn host_and_port(authority: Piece<'_>) -> Result<(Piece<'_>, Option<Piece<'_>>),
             return authority.wrong(Problem::NotIpv6);
         };
         let (host, rest) = authority.split(end);
-        let rest = rest.skip(1);
+        let (host, rest) = (host.skip(1), rest.skip(1));
+        if host.text.parse::<Ipv6Addr>().is_err() {
+            return host.wrong(Problem::NotIpv6);
+        }
         return match (rest.text.is_empty(), rest.text.starts_with(':')) {
-            (true, _) => Ok((host.skip(1), None)),
-            (_, true) => Ok((host.skip(1), Some(rest.skip(1)))),
+            (true, _) => Ok((host, None)),
+            (_, true) => Ok((host, Some(rest.skip(1)))),
             (false, false) => rest.wrong(Problem::Port(rest.text.to_owned())),
         };
     }
@@ -432,9 +439,6 @@ pub(crate) fn ports(text: &str) -> Result<(u16, u16), Wrong> {
 
 /// A port, or the first and the last of a range.
 fn range(piece: Piece<'_>) -> Result<(u16, u16), Wrong> {
-    if piece.text.is_empty() {
-        return piece.wrong(Problem::PortEmpty);
-    }
     let Some(dash) = piece.text.find('-') else {
         let port = port(piece)?;
         return Ok((port, port));
@@ -451,6 +455,7 @@ fn port(piece: Piece<'_>) -> Result<u16, Wrong> {
     match decimal(piece.text).map(u16::try_from) {
         Some(Ok(0)) => piece.wrong(Problem::PortZero),
         Some(Ok(port)) => Ok(port),
+        Some(Err(_)) | None if piece.text.is_empty() => piece.wrong(Problem::PortEmpty),
         Some(Err(_)) | None => piece.wrong(Problem::Port(piece.text.to_owned())),
     }
 }

@@ -16,10 +16,13 @@ pub(super) fn read(text: &Text<'_>) -> Result<Node, Fault> {
     let root: Spanned<Plain> = serde_saphyr::from_str(text.text()).map_err(|error| {
         let error = error.without_snippet();
         let at = error.location().map_or(0, |it| byte(text, &it));
-        // Its first line: what follows is a drawing of the place, which the fault has as well.
+        // Its first line, without the place, which the fault has, and without advice for programmers.
         let message = error.to_string();
         let line = message.lines().next().unwrap_or_default();
-        text.fault(at, format!("not valid YAML: {line}"), None)
+        let ends = [" at line ", ", set DuplicateKeyPolicy"];
+        let end = ends.iter().filter_map(|it| line.find(it)).min();
+        let what = &line[..end.unwrap_or(line.len())];
+        text.fault(at, format!("not valid YAML: {what}"), None)
     })?;
     node(text, root, 0)
 }

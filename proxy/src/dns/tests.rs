@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{DNSClass, Name, RData, RecordType, rdata::opt::EdnsOption},
+    rr::{DNSClass, Name, RecordType, rdata::opt::EdnsOption},
 };
 use keyward_policy::{Entry, Mode, RawPolicy};
 
@@ -60,11 +60,7 @@ fn address(message: &Message) -> IpAddr {
         panic!("{:?}", message.answers)
     };
     assert_eq!(record.ttl, TTL);
-    match &record.data {
-        RData::A(it) => it.0.into(),
-        RData::AAAA(it) => it.0.into(),
-        other => panic!("{other:?}"),
-    }
+    record.data.ip_addr().unwrap()
 }
 
 #[test]
@@ -237,12 +233,14 @@ fn pointers_lead_back_to_names() {
         let Received::Question(question) = message::read(&message.to_vec().unwrap()) else {
             panic!("{address}")
         };
-        match judge(&policy, &names, &question).outcome {
+        let judged = judge(&policy, &names, &question);
+        let denied = judged.verdict.is_some();
+        match judged.outcome {
             Outcome::Answer(answer) => match answer.records {
-                answer::Records::Pointer(name) => Some(name.to_ascii()),
-                _ => {
+                answer::Records::Pointer(name) => (name.to_ascii(), denied),
+                answer::Records::None | answer::Records::Addresses(..) => {
                     assert_eq!(answer.code, ResponseCode::NXDomain);
-                    None
+                    (String::new(), denied)
                 }
             },
             Outcome::LookUp(name) => panic!("{name}"),
@@ -250,15 +248,17 @@ fn pointers_lead_back_to_names() {
     };
     let v6 = "1.0.0.0.2.1.6.c.0.0.0.0.0.0.0.0.5.6.2.7.1.6.7.7.9.7.5.6.b.6.d.f.ip6.arpa";
     for (address, expected) in [
-        ("1.0.18.198.in-addr.arpa", Some("www.example.com.")),
-        (v6, Some("www.example.com.")),
-        ("1.0.0.127.in-addr.arpa", Some("localhost.")),
-        ("2.0.18.198.in-addr.arpa", None),
-        ("8.8.8.8.in-addr.arpa", None),
-        ("0.18.198.in-addr.arpa", None),
-        ("www.example.com", None),
+        ("1.0.18.198.in-addr.arpa", ("www.example.com.", false)),
+        (v6, ("www.example.com.", false)),
+        ("1.0.0.127.in-addr.arpa", ("localhost.", false)),
+        ("30.0.30.172.in-addr.arpa", ("", false)),
+        ("2.0.18.198.in-addr.arpa", ("", false)),
+        ("8.8.8.8.in-addr.arpa", ("", true)),
+        ("0.18.198.in-addr.arpa", ("", true)),
+        ("www.example.com", ("", true)),
     ] {
-        assert_eq!(pointer(address).as_deref(), expected, "{address}");
+        let (name, denied) = pointer(address);
+        assert_eq!((name.as_str(), denied), expected, "{address}");
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 use keyward_policy::Name;
 
 use self::{pool::Pool, real::Real};
-use crate::settings::Answers;
+use keyward_policy::Answers;
 
 /// How long an address still stands for a name that it was last given to, or last used for. Far beyond the time for
 /// which an answer may be kept (`dns::TTL`): programs keep addresses longer than they may.

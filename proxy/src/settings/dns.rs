@@ -3,8 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use keyward_policy::Answers;
+
 use super::{
-    Answers, RawDns,
+    RawDns,
     target::{check_base_path, check_host, split_port},
 };
 

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
-use keyward_policy::RawPolicy;
+use keyward_policy::{Answers, RawPolicy};
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -126,17 +126,6 @@ pub struct RawDns {
     /// Servers to ask in place of the host's own: an address, `address:port`, or the URL of a DNS over HTTPS service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<String>,
-}
-
-/// What an allowed name is answered with.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Answers {
-    /// An address of a pool that stands for this name alone.
-    #[default]
-    Synthetic,
-    /// The addresses that it has, for tools that look at them.
-    Real,
 }
 
 /// Sizes in bytes, times in seconds. Absent: the default in `limits.rs`.

@@ -288,10 +288,12 @@ impl Flow {
         {
             return;
         }
-        let alert = match reason {
-            Reason::NameMismatch => UNRECOGNIZED_NAME,
-            Reason::BadClientHello => DECODE_ERROR,
-            _ => ACCESS_DENIED,
+        let alert = if reason == Reason::NameMismatch {
+            UNRECOGNIZED_NAME
+        } else if reason == Reason::BadClientHello {
+            DECODE_ERROR
+        } else {
+            ACCESS_DENIED
         };
         if let Err(error) = timeout(LAST_WORDS, self.alert(alert)).await {
             tracing::debug!(%error, "client goes on after an alert");

@@ -22,6 +22,8 @@ mod streaming;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod transparent;
+#[cfg(test)]
 mod upstream;
 #[cfg(test)]
 mod via;

@@ -38,6 +38,7 @@ impl Pretty {
             Event::Start => self.note("start", &started(line)),
             Event::End => self.note("end", &ended(line)),
             Event::Reload => self.note("reload", &reloaded(line)),
+            Event::Process => self.note("runs", &runs(line)),
             Event::LinesLost => {
                 self.note("lost", &format!("{} lines are missing here", line.lines))
             }
@@ -169,6 +170,13 @@ fn ended(line: &Line) -> String {
         write!(text, "after {}", milliseconds(duration)).unwrap_or_default();
     }
     text
+}
+
+fn runs(line: &Line) -> String {
+    let pid = line
+        .pid
+        .map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+    format!("[{pid}] is {}", Shown(line.exe.as_deref().unwrap_or("?")))
 }
 
 fn reloaded(line: &Line) -> String {

@@ -79,8 +79,8 @@ fn facts(run: &str, tally: &Tally, escape: impl Fn(&str) -> String) -> String {
 fn markdown(run: &str, tally: &Tally, requests: &Requests) -> String {
     let denied = tally.worst(|host| host.denied.attempts());
     let audited = tally.worst(|host| host.audited.answered_attempts());
-    let attempts: u64 = denied.iter().map(|(_, _, count)| count).sum::<u64>()
-        + tally.things.values().map(|thing| thing.count).sum::<u64>();
+    let attempts: u64 =
+        denied.iter().map(|(_, _, count)| count).sum::<u64>() + tally.things_attempted();
     let heading = match (attempts, audited.len()) {
         (0, 0) => "nothing was blocked".to_owned(),
         (0, hosts) => format!("audit mode, {hosts} hosts would have been blocked"),
@@ -137,7 +137,8 @@ fn denials(
 }
 
 fn things(text: &mut String, tally: &Tally) {
-    let things = tally.worst_things();
+    let mut things = tally.worst_things();
+    things.retain(|(thing, _)| !thing.is_probe);
     if things.is_empty() {
         return;
     }

@@ -12,7 +12,7 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode},
     rr::{RData, Record, RecordType},
 };
-use keyward_policy::{Entry, Policy, RawPolicy, Scheme};
+use keyward_policy::{Answers, Entry, Policy, RawPolicy, Scheme};
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
@@ -20,7 +20,7 @@ use crate::{
     egress::{Door, Egress, Names, Question},
     peers::Peers,
     request_log::RequestLog,
-    settings::{Answers, Dns, Limits, RawSettings, Settings},
+    settings::{Dns, Limits, RawSettings, Settings},
     upstream::tls::Tls,
 };
 
@@ -60,8 +60,7 @@ fn egress(server: SocketAddr, allow: &[String]) -> Egress {
     let raw = toml::from_str::<RawSettings>(&format!("dns.servers = ['{server}']")).unwrap();
     let settings = Settings::try_from(raw).unwrap();
     let (tls, _loader) = Tls::new(&settings.upstream);
-    let dns: &Dns = &settings.dns;
-    let resolver = Resolver::new(dns, tls);
+    let resolver = Resolver::new(&settings.dns, tls);
     let entry = |rule: &String| Entry {
         rule: rule.clone(),
         ..Entry::default()

@@ -12,18 +12,19 @@ use std::{
     time::Instant,
 };
 
+use firewall_common::{NAMES_V4, NAMES_V6};
 use keyward_policy::Name;
 
 use super::{Behind, QUARANTINE};
 
 /// 198.18.0.0.
-const V4: u32 = 0xc612_0000;
+const V4: u32 = NAMES_V4;
 
 /// 255.254.0.0.
 const V4_MASK: u32 = 0xfffe_0000;
 
 /// `fd6b:6579:7761:7265::`, "keyware" in letters.
-const V6: u128 = 0xfd6b_6579_7761_7265_0000_0000_0000_0000;
+const V6: u128 = (NAMES_V6[0] as u128) << 96 | (NAMES_V6[1] as u128) << 64;
 
 /// The /64 around it.
 const V6_MASK: u128 = 0xffff_ffff_ffff_ffff_0000_0000_0000_0000;

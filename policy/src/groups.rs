@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Groups: names that stand for rules.
+//!
+//! Those that come with keyward are files in `groups/`: services, never package registries, which are read from the
+//! clients' own configuration (`registry:`). Users add their own, under names that are not taken.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Entry, Fault,
+    file::{self, Group, Item, Reference},
+    registry::Client,
+    text::Text,
+    tree::{self, Format},
+};
+
+macro_rules! built_in {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../groups/", $name, ".toml")))),+]
+    };
+}
+
+/// Names and files of those that come with keyward.
+const BUILT_IN: &[(&str, &str)] = built_in![
+    "anthropic",
+    "aws-bedrock",
+    "bitbucket",
+    "codeberg",
+    "deepseek",
+    "github",
+    "gitlab",
+    "google-ai",
+    "groq",
+    "linear",
+    "mistral",
+    "model-apis",
+    "openai",
+    "openrouter",
+    "slack",
+    "vertex-ai",
+    "xai",
+];
+
+/// All groups that can be named.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    built_in: BTreeMap<&'static str, Group>,
+    own: BTreeMap<String, Group>,
+}
+
+impl Groups {
+    /// Those that come with keyward.
+    pub(crate) fn new(faults: &mut Vec<Fault>) -> Self {
+        let read = |(name, contents): &(&'static str, &str)| {
+            let source = format!("group:{name}");
+            let text = Text::file(&source, contents);
+            match tree::read(&text, Format::Toml) {
+                Ok(root) => Some((*name, file::group(&text, name, &root, faults))),
+                Err(fault) => {
+                    faults.push(fault);
+                    None
+                }
+            }
+        };
+        Self {
+            built_in: BUILT_IN.iter().filter_map(read).collect(),
+            own: BTreeMap::new(),
+        }
+    }
+
+    /// Adds one that a file defines. Its name must be new.
+    pub(crate) fn add(&mut self, group: Group, faults: &mut Vec<Fault>) {
+        let taken = |what: String| Fault {
+            what,
+            hint: Some("choose another name".to_owned()),
+            ..group.place.clone()
+        };
+        if self.built_in.contains_key(group.name.as_str()) {
+            let what = format!("`group:{}` comes with keyward", group.name);
+            faults.push(taken(what));
+        } else if let Some(other) = self.own.get(&group.name) {
+            let what = format!(
+                "`group:{}` is defined at {} already",
+                group.name, other.place.origin
+            );
+            faults.push(taken(what));
+        } else {
+            self.own.insert(group.name.clone(), group);
+        }
+    }
+
+    /// Checks that what is named is there, in every group and in these lists, and that no group contains itself.
+    pub(crate) fn check<'a>(&self, lists: impl Iterator<Item = &'a Item>, faults: &mut Vec<Fault>) {
+        for item in lists {
+            if let Item::Reference(it) = item {
+                self.find(it).map_or_else(|fault| faults.push(fault), drop);
+            }
+        }
+        for group in self.all() {
+            self.check_group(group, &mut vec![&group.name], faults);
+        }
+    }
+
+    fn check_group<'a>(
+        &'a self,
+        group: &'a Group,
+        path: &mut Vec<&'a str>,
+        faults: &mut Vec<Fault>,
+    ) {
+        for item in &group.items {
+            let Item::Reference(reference) = item else {
+                continue;
+            };
+            match self.find(reference) {
+                // Said once, where it stands: not again for each group that leads here.
+                Err(fault) if path.len() == 1 => faults.push(fault),
+                Ok(Found::Group(next)) if path.first() == Some(&next.name.as_str()) => {
+                    path.push(&next.name);
+                    let what = format!("the groups contain each other: {}", path.join(" > "));
+                    faults.push(reference.fault(what, None));
+                    path.pop();
+                }
+                Ok(Found::Group(next)) if !path.contains(&next.name.as_str()) => {
+                    path.push(&next.name);
+                    self.check_group(next, path, faults);
+                    path.pop();
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Rules in place of names, after [`Groups::check`] found nothing.
+    pub(crate) fn expand(
+        &self,
+        items: &[Item],
+        registry: &mut impl FnMut(Client, &Reference) -> Vec<Entry>,
+    ) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for item in items {
+            match item {
+                Item::Rule(entry) => entries.push(entry.clone()),
+                Item::Reference(reference) => match self.find(reference) {
+                    Ok(Found::Client(client)) => entries.extend(registry(client, reference)),
+                    Ok(Found::Group(group)) => {
+                        let mut inner = self.expand(&group.items, registry);
+                        for entry in &mut inner {
+                            let built_in = self.built_in.contains_key(group.name.as_str());
+                            // Who reads a fault or a log looks for the line that they can change.
+                            if built_in && entry.origin.source.starts_with("group:") {
+                                entry.origin = reference.place.origin.clone();
+                            }
+                            let name = || format!("group:{}", group.name);
+                            entry.origin.group.get_or_insert_with(name);
+                        }
+                        entries.extend(inner);
+                    }
+                    // `check` has said so.
+                    Err(_) => {}
+                },
+            }
+        }
+        entries
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Group> {
+        self.built_in.values().chain(self.own.values())
+    }
+
+    fn find(&self, reference: &Reference) -> Result<Found<'_>, Fault> {
+        let text = reference.text.as_str();
+        if let Some(name) = text.strip_prefix("registry:") {
+            return Client::named(name).map(Found::Client).ok_or_else(|| {
+                let all: Vec<_> = Client::ALL.iter().map(|it| it.name()).collect();
+                let hint = file::did_you_mean(name, all.iter().copied())
+                    .unwrap_or_else(|| format!("there are {}", all.join(", ")));
+                reference.fault(format!("there is no `{text}`"), Some(hint))
+            });
+        }
+        let name = text.strip_prefix("group:").unwrap_or(text);
+        let group = self.built_in.get(name).or_else(|| self.own.get(name));
+        group.map(Found::Group).ok_or_else(|| {
+            let names = self.all().map(|it| it.name.as_str());
+            let hint = file::did_you_mean(name, names)
+                .unwrap_or_else(|| "`keyward policy groups` lists them".to_owned());
+            reference.fault(format!("there is no `{text}`"), Some(hint))
+        })
+    }
+}
+
+/// What a name stands for.
+enum Found<'g> {
+    Group(&'g Group),
+    Client(Client),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_come_with_keyward_are_sound() {
+        let mut faults = Vec::new();
+        let groups = Groups::new(&mut faults);
+        groups.check(std::iter::empty(), &mut faults);
+        assert_eq!(faults, []);
+        assert!(groups.built_in.len() >= 12);
+        for group in groups.all() {
+            assert!(group.description.is_some(), "{}", group.name);
+            assert!(!group.items.is_empty(), "{}", group.name);
+        }
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/groups"));
+        assert_eq!(files.unwrap().count(), BUILT_IN.len());
+    }
+}
