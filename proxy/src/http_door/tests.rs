@@ -3,7 +3,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use keyward_policy::{Entry, Policy, RawPolicy};
+use keyward_policy::{Answers, Entry, Policy, RawPolicy};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -15,7 +15,7 @@ use crate::{
     egress::{Dialler, Names, Resolver},
     peers::Peers,
     request_log::RequestLog,
-    settings::{Answers, Limits, RawSettings, Settings},
+    settings::{Limits, RawSettings, Settings},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,9 +94,8 @@ async fn read(client: &mut TcpStream, end: &str) -> String {
     let mut chunk = [0; 4096];
     while !String::from_utf8_lossy(&all).contains(end) {
         match timeout(PATIENCE, client.read(&mut chunk)).await.unwrap() {
-            Ok(count @ 1..) => all.extend_from_slice(&chunk[..count]),
             Ok(0) | Err(_) => break,
-            Ok(_) => {}
+            Ok(count) => all.extend_from_slice(&chunk[..count]),
         }
     }
     String::from_utf8(all).unwrap()

@@ -20,7 +20,7 @@ use crate::{
     egress::{Door, Egress, Names, Question},
     peers::Peers,
     request_log::RequestLog,
-    settings::{Dns, Limits, RawSettings, Settings},
+    settings::{Limits, RawSettings, Settings},
     upstream::tls::Tls,
 };
 
