@@ -86,13 +86,6 @@ impl Host {
             .expect("keyward")
     }
 
-    /// What was denied, over all runs of this host.
-    pub fn denials(&self) -> Vec<serde_json::Value> {
-        let mut lines = self.log("audit");
-        lines.retain(|line| line["verdict"] == "deny");
-        lines
-    }
-
     /// All lines of a log (`audit`, `requests`, `proxy`) over all runs of this host.
     pub fn log(&self, name: &str) -> Vec<serde_json::Value> {
         let mut lines = Vec::new();
@@ -104,6 +97,13 @@ impl Host {
             };
             lines.extend(text.lines().map(parse));
         }
+        lines
+    }
+
+    /// The decisions in the audit log, without the lines about the run itself.
+    pub fn decisions(&self) -> Vec<serde_json::Value> {
+        let mut lines = self.log("audit");
+        lines.retain(|line| line["event"] == "decision");
         lines
     }
 }

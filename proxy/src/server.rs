@@ -33,6 +33,8 @@ pub struct Server {
     tls: Tls,
     loader: Option<Loader>,
     room: Arc<Semaphore>,
+    /// The same at the doors for egress by host name: a flood there leaves the gateway alone.
+    tunnels: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     doors: JoinSet<()>,
     /// The sockets of the DNS door, for what lies unread in them at the end.
@@ -91,6 +93,7 @@ impl Server {
         Ok(Self {
             egress: Arc::new(egress),
             room: Arc::new(Semaphore::new(settings.limits.connections)),
+            tunnels: Arc::new(Semaphore::new(settings.limits.tunnels)),
             settings,
             credentials,
             shared: Arc::new(shared),
@@ -115,7 +118,7 @@ impl Server {
     /// When the listener cannot be made asynchronous.
     pub fn add_transparent(&mut self, listener: net::TcpListener) -> io::Result<()> {
         let listener = asynchronous(listener)?;
-        let (egress, room) = (self.egress(), Arc::clone(&self.room));
+        let (egress, room) = (self.egress(), Arc::clone(&self.tunnels));
         let draining = self.draining.subscribe();
         self.doors
             .spawn(transparent::serve(egress, listener, room, draining));
@@ -129,7 +132,7 @@ impl Server {
     /// When the listener cannot be made asynchronous.
     pub fn add_explicit(&mut self, listener: net::TcpListener) -> io::Result<()> {
         let listener = asynchronous(listener)?;
-        let (egress, room) = (self.egress(), Arc::clone(&self.room));
+        let (egress, room) = (self.egress(), Arc::clone(&self.tunnels));
         let draining = self.draining.subscribe();
         self.doors
             .spawn(explicit::serve(egress, listener, room, draining));

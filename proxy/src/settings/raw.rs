@@ -143,6 +143,8 @@ pub struct RawLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnels: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub head_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive_seconds: Option<f64>,

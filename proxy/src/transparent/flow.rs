@@ -49,7 +49,6 @@ const UNRECOGNIZED_NAME: u8 = 112;
 /// A connection, and what is known of whom it is for.
 pub(crate) struct Flow {
     pub(crate) egress: Arc<Egress>,
-    pub(crate) door: Door,
     pub(crate) stream: TcpStream,
     /// What was read of it already.
     pub(crate) read: BytesMut,
@@ -114,11 +113,7 @@ impl Flow {
             peer: self.peer,
         };
         let (egress, hosts, port, draining) = (self.egress, self.hosts, self.port, self.draining);
-        if self.door == Door::Transparent {
-            http_door::serve_transparent(egress, arrived, hosts, port, draining).await;
-        } else if let Some(host) = hosts.into_iter().next() {
-            http_door::serve_tunnel(egress, arrived, host, port, draining).await;
-        }
+        http_door::serve_transparent(egress, arrived, hosts, port, draining).await;
     }
 
     /// Decides, and dials.
@@ -234,7 +229,7 @@ impl Flow {
 
     fn question(&self, host: Host, scheme: Scheme) -> Question {
         Question {
-            door: self.door,
+            door: Door::Transparent,
             host,
             port: self.port,
             scheme,

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     credential::Credentials,
-    egress::{Door, Egress},
+    egress::Egress,
     peers::Peers,
     request_log::RequestLog,
     server::{Logs, Server},
@@ -106,7 +106,6 @@ impl World {
         stream.set_nodelay(true).unwrap();
         let flow = Flow {
             egress: Arc::clone(&self.egress),
-            door: Door::Transparent,
             stream: accepted,
             read: BytesMut::new(),
             hosts: hosts.iter().map(|it| it.parse::<Host>().unwrap()).collect(),
