@@ -131,15 +131,20 @@ impl Egress {
         reason: Reason,
         rule: Option<Rule>,
     ) -> Box<Denial> {
-        let remedy = match reason {
+        let helps = matches!(
+            reason,
             Reason::HostNotAllowed
-            | Reason::PortNotAllowed
-            | Reason::SchemeNotAllowed
-            | Reason::RequestNotAllowed
-            | Reason::AddressNotAllowed
-            | Reason::PrivateAddress => Policy::remedy(&question.asked()),
+                | Reason::PortNotAllowed
+                | Reason::SchemeNotAllowed
+                | Reason::RequestNotAllowed
+                | Reason::AddressNotAllowed
+                | Reason::PrivateAddress
+        );
+        let remedy = if helps {
+            Policy::remedy(&question.asked())
+        } else {
             // No rule would help.
-            _ => None,
+            None
         };
         self.deny_with(question, reason, rule, remedy)
     }

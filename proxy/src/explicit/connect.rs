@@ -175,9 +175,10 @@ impl Tunnel {
                     Ok(()) => self.splice(Scheme::Tcp, client, read, dialled).await,
                     Err(reason) => {
                         self.deny(Scheme::Tls, reason);
-                        let alert = match reason {
-                            Reason::NameMismatch => UNRECOGNIZED_NAME,
-                            _ => HANDSHAKE_FAILURE,
+                        let alert = if reason == Reason::NameMismatch {
+                            UNRECOGNIZED_NAME
+                        } else {
+                            HANDSHAKE_FAILURE
                         };
                         goodbye(client, &alert).await;
                     }

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     doors::{Doors, Record, Site},
     explicit::{OK, all, ask, connect, text, tls, tls_site, tunnel},
-    support::{Ca, raw_upstream},
+    support::{self, Ca, Gateway, Speaks, Upstream, raw_upstream},
 };
 
 /// An upstream proxy that writes down heads, and carries to `site` if it is asked by the right user.
@@ -191,4 +191,21 @@ async fn a_server_behind_it_may_speak_first() {
         assert!(open.fill().await > 0);
     }
     assert_eq!(open.buffer, b"SSH-2.0-x\r\n");
+}
+
+#[tokio::test]
+async fn the_gateway_goes_through_it_too() {
+    let upstream = Upstream::hello(Speaks::Http2).await;
+    let corporate = http_proxy(Some(upstream.address)).await;
+    let toml = settings(&format!("http://u:p@{}", corporate.address), "");
+    // A fixed address of another host, so that none is given to the providers.
+    let toml = format!("{toml}[upstream]\nresolve = ['x.test=127.0.0.1:1']\n");
+    let mut gateway = Gateway::with(upstream.address, &upstream.ca, &toml);
+    let post = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
+    let reply = support::ask(gateway.openai, post).await;
+    assert_eq!(reply.status, 200, "{}", gateway.log_text());
+    assert!(corporate.seen()[0].starts_with("CONNECT api.openai.com:443 "));
+    // The proxy sees the tunnel, and nothing of what is in it.
+    assert!(!corporate.seen().concat().contains("sk-real"));
+    assert!(format!("{:?}", upstream.seen()[0].headers).contains("authorization"));
 }
