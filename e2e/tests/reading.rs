@@ -27,7 +27,7 @@ fn keyward(world: &World<'_>, arguments: &[&str]) -> Output {
         .current_dir(world.host().scratch())
         .stdin(Stdio::null())
         .output()
-        .unwrap();
+        .expect("keyward");
     assert!(
         output.status.success(),
         "{arguments:?}: {}",
