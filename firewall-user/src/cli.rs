@@ -11,8 +11,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::endpoints;
 
 mod logs;
+mod policy;
 
 pub use logs::*;
+pub use policy::*;
 
 /// Run a program so that it reaches nothing but the proxy and never holds a real key
 ///
@@ -44,8 +46,14 @@ pub enum Commands {
     Report(ReportArgs),
     /// Watch the runs of this host: connections, verdicts, rates
     Top(TopArgs),
+    /// Say what would become of a connection to a host, and by which rule
+    ///
+    /// No run is needed; nothing is sent. Exit status: 0 if it is allowed at some port asked about, 1 if not.
+    Explain(ExplainArgs),
     /// Work on policies
     Policy(PolicyArgs),
+    /// Print the JSON Schema of policy files, for editors
+    Schema,
     /// Say for each thing that keyward needs whether this host has it
     Doctor(DoctorArgs),
     /// Have a running run read its policy anew

@@ -2,7 +2,9 @@
 //! One file a subcommand.
 
 pub mod doctor;
+pub mod explain;
 pub mod logs;
+pub mod policy;
 pub mod reload;
 pub mod report;
 pub mod run;

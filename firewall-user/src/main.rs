@@ -50,7 +50,15 @@ fn main() -> ExitCode {
         Commands::Logs(args) => done(commands::logs::run(&args)),
         Commands::Report(args) => done(commands::report::run(&args)),
         Commands::Top(args) => done(commands::top::run(&args)),
+        Commands::Explain(args) => match commands::explain::run(&args, &host) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(&format!("{error:#}"), 2),
+        },
+        Commands::Schema => done(commands::policy::schema()),
         Commands::Policy(args) => match args.command {
+            PolicyCommand::Check(args) => done(commands::policy::check(&args, &host)),
+            PolicyCommand::Groups(args) => done(commands::policy::groups(&args, &host)),
             PolicyCommand::Suggest(args) => done(commands::suggest::run(&args)),
         },
         Commands::Doctor(args) => match commands::doctor::run(&args) {

@@ -9,6 +9,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Result;
 use firewall_common::Endpoints;
 use keyward_policy::{DnsSettings, Loaded, RawPolicy};
 use keyward_proxy::credential::Credentials;
@@ -16,7 +17,7 @@ use keyward_proxy::provider::providers;
 use keyward_proxy::settings::{RawDns, RawLog, RawProvider, RawSettings, RawUpstream, Settings};
 use zeroize::Zeroizing;
 
-use crate::cli::RunArgs;
+use crate::cli::{EgressArgs, RunArgs};
 use crate::endpoints::{self, Doors};
 use crate::environment::{self, Environment, ExplicitProxy, Requested, Variables};
 use crate::policy;
@@ -74,7 +75,7 @@ impl Faults {
     }
 
     /// The value, or a note of why there is none.
-    fn take<T>(&mut self, result: Result<T, impl fmt::Display>) -> Option<T> {
+    fn take<T>(&mut self, result: std::result::Result<T, impl fmt::Display>) -> Option<T> {
         result.map_err(|fault| self.add(fault)).ok()
     }
 }
@@ -83,7 +84,7 @@ impl Faults {
 #[derive(Debug)]
 pub struct HostEnvironment {
     variables: Variables,
-    credentials: Result<Credentials, Vec<String>>,
+    credentials: std::result::Result<Credentials, Vec<String>>,
 }
 
 impl HostEnvironment {
@@ -114,6 +115,19 @@ impl HostEnvironment {
         }
     }
 
+    /// Where a policy comes from, for whoever called keyward.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be found out.
+    pub fn policy_source(&self, flags: &EgressArgs) -> Result<policy::Source> {
+        let sudo = self.text("SUDO_UID").zip(self.text("SUDO_GID"));
+        let caller = sudo
+            .map(|ids| Identity::resolve(None, Some(ids)))
+            .transpose()?;
+        Ok(policy::Source::new(flags, caller.as_ref(), &self.variables))
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.variables
             .get(OsStr::new(name))
@@ -122,7 +136,7 @@ impl HostEnvironment {
 }
 
 /// Works a run out.
-pub fn resolve(args: RunArgs, host: HostEnvironment) -> Result<RunSettings, Faults> {
+pub fn resolve(args: RunArgs, host: HostEnvironment) -> std::result::Result<RunSettings, Faults> {
     let mut faults = Faults::default();
     let sudo = host.text("SUDO_UID").zip(host.text("SUDO_GID"));
     let identity = faults

@@ -160,21 +160,6 @@ pub struct TopArgs {
     pub interval: std::time::Duration,
 }
 
-/// `keyward policy`.
-#[derive(Args, Debug)]
-pub struct PolicyArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: PolicyCommand,
-}
-
-/// What can be done with policies.
-#[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
-    /// Print the smallest policy that would have let a run through, for review
-    Suggest(SuggestArgs),
-}
-
 /// `keyward policy suggest`.
 #[derive(Args, Debug)]
 pub struct SuggestArgs {
