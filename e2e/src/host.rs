@@ -29,24 +29,39 @@ pub struct Host {
 
 /// Runs `test` on a host of its own.
 pub fn on_a_host(test: impl FnOnce(&Host) + Send + 'static) {
-    let thread = std::thread::spawn(|| {
+    on_a_thread(|| {
         unshare(CloneFlags::CLONE_NEWNET)
             .expect("a network namespace takes root: cargo xtask test");
         succeed(Command::new("ip").args(["link", "set", "lo", "up"]));
-        let host = Host {
-            scratch: tempfile::tempdir().expect("a scratch directory"),
-        };
-        // The workload's user works here.
-        let open = fs::Permissions::from_mode(0o777);
-        fs::set_permissions(host.scratch.path(), open).expect("an open scratch directory");
-        test(&host);
+        test(&Host::new());
     });
-    if let Err(panic) = thread.join() {
+}
+
+/// Runs `test` on this very machine, with its network: for what is to be had only there.
+pub fn on_this_machine(test: impl FnOnce(&Host) + Send + 'static) {
+    on_a_thread(|| {
+        // Mounts of the test are its own.
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace takes root: cargo xtask test");
+        succeed(Command::new("mount").args(["--make-rprivate", "/"]));
+        test(&Host::new());
+    });
+}
+
+fn on_a_thread(test: impl FnOnce() + Send + 'static) {
+    if let Err(panic) = std::thread::spawn(test).join() {
         std::panic::resume_unwind(panic);
     }
 }
 
 impl Host {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        // The workload's user works here.
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(scratch.path(), open).expect("an open scratch directory");
+        Self { scratch }
+    }
+
     /// A directory that everybody may write to.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()

@@ -29,6 +29,14 @@ pub const HOSTS: [(&str, &str); 10] = [
     ("loopback.test", "127.0.0.1"),
 ];
 
+/// Variables by which programs are told whom to trust.
+const TRUST: [&str; 4] = [
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+];
+
 /// The host that a workload of these tests may not reach.
 pub const DENIED: &str = "203.0.113.20";
 
@@ -65,6 +73,7 @@ impl<'a> World<'a> {
         lay_over(directory, "/etc/hosts", &hosts());
         // Whatever the machine asks for names does not exist here.
         lay_over(directory, "/etc/resolv.conf", "nameserver 203.0.113.53\n");
+        lay_over(directory, "/etc/passwd", &users(directory));
         let (ca, certificate, key) = certificates(directory);
         let (log, files) = (directory.join("arrived.jsonl"), directory.join("files"));
         fs::create_dir(&files).expect("a directory");
@@ -102,6 +111,11 @@ impl<'a> World<'a> {
         self.host.scratch().join("files")
     }
 
+    /// The home of the user that commands run as.
+    pub fn home(&self) -> PathBuf {
+        self.host.scratch().join("home")
+    }
+
     /// What has arrived at the servers so far.
     pub fn arrived(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
@@ -122,10 +136,12 @@ impl<'a> World<'a> {
         let mut command = self.host.run();
         command
             .args(flags)
-            .env("CURL_CA_BUNDLE", &self.ca)
-            .env("SSL_CERT_FILE", &self.ca)
-            .args(["--env", "CURL_CA_BUNDLE", "--env", "SSL_CERT_FILE"])
-            .args(["--env", "PROBE_PROXY=172.30.0.30:3128"]);
+            .args(["--env", "PROBE_PROXY=172.30.0.30:3128"])
+            .arg("--env")
+            .arg(format!("HOME={}", self.home().display()));
+        for name in TRUST {
+            command.env(name, &self.ca).args(["--env", name]);
+        }
         command
     }
 
@@ -143,9 +159,9 @@ impl<'a> World<'a> {
             .args(["sh", "-c", script])
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-            .env("CURL_CA_BUNDLE", &self.ca)
-            .env("SSL_CERT_FILE", &self.ca)
             .env("PROBE_PROXY", "203.0.113.99:3128")
+            .env("HOME", self.home())
+            .envs(TRUST.map(|name| (name, &self.ca)))
             .current_dir(self.host.scratch())
             .stdin(Stdio::null())
             .output()
@@ -165,6 +181,18 @@ fn hosts() -> String {
     format!(
         "127.0.0.1 localhost\n::1 localhost\n{}",
         lines.collect::<String>()
+    )
+}
+
+/// The machine's, and the one that commands run as, with a home and a shell: some programs insist on that.
+fn users(directory: &Path) -> String {
+    let home = directory.join("home");
+    fs::create_dir(&home).expect("a home");
+    std::os::unix::fs::chown(&home, Some(12345), Some(12345)).expect("a home");
+    let machine = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
+    format!(
+        "{machine}workload:x:12345:12345::{}:/bin/sh\n",
+        home.display()
     )
 }
 

@@ -41,13 +41,29 @@ pub(crate) const DEMO: &[Tool] = &[
 
 /// What the kernel and end-to-end tests run.
 pub(crate) const TEST: &[Tool] = &[
+    tool("bundle", "bundler", "a client: gems"),
+    tool(
+        "certutil",
+        "libnss3-tools",
+        "makes Chromium trust the tests' authority",
+    ),
+    tool("chromium", "chromium", "a client: a browser"),
+    tool("composer", "composer", "a client: packages of PHP"),
     tool("curl", "curl", "a probe, and a client of the gateway"),
     tool("dig", "dnsutils", "a probe: DNS past the system's resolver"),
+    tool("git", "git", "a client: clones"),
+    tool(
+        "go",
+        "golang-go",
+        "a client: modules, and static binaries that resolve names by themselves",
+    ),
     tool(
         "ip",
         "iproute2",
         "addresses and routes of the tests' own namespaces",
     ),
+    tool("javac", "default-jdk-headless", "a client: Java"),
+    tool("mvn", "maven", "a client: artifacts"),
     tool(
         "nft",
         "nftables",
@@ -55,9 +71,27 @@ pub(crate) const TEST: &[Tool] = &[
     ),
     tool("node", "nodejs", "runs the real clients"),
     tool("npm", "npm", "installs the real clients"),
+    tool(
+        "pg_ctlcluster",
+        "postgresql",
+        "a service of the host: a database",
+    ),
     tool("ping", "iputils-ping", "a probe: ping sockets"),
     tool("python3", "python3", "probes: sockets of every kind"),
+    // Another Python's pip may come first in the path, at a place that only root can read.
+    tool(
+        "/usr/bin/pip3",
+        "python3-pip",
+        "a client: packages of Python",
+    ),
+    tool(
+        "redis-server",
+        "redis-server",
+        "a service of the host: a key-value store",
+    ),
     tool("setpriv", "util-linux", "runs probes without privilege"),
+    tool("sshd", "openssh-server", "a server that git clones from"),
+    tool("wget", "wget", "a client: downloads"),
 ];
 
 /// What `cargo xtask bench` compares keyward with.
@@ -165,18 +199,24 @@ pub(crate) fn install(packages: &[&str], workspace: &Workspace) -> Result<()> {
         );
     }
     // A fresh container has no package lists at all, and old lists name packages that are gone.
-    apt_get(&["update", "-qq"])
+    Cmd::new("apt-get")
+        .args(["update", "-qq"])
+        .with_root()
         .run(workspace)
         .with_context(hint)?;
-    apt_get(&["install", "-y", "-qq", "--no-install-recommends"])
+    Cmd::new("sh")
+        .args(["-c", INSTALL, "apt-get"])
         .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .with_root()
         .run(workspace)
         .with_context(hint)
 }
 
-fn apt_get(args: &[&str]) -> Cmd {
-    Cmd::new("apt-get")
-        .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .with_root()
-}
+/// Debian starts a service as soon as it is installed. These packages are for tests, which start what they need by
+/// themselves: nothing is to run on the machine because of them. policy-rc.d says no for as long as the installation
+/// takes, unless the machine has one of its own.
+const INSTALL: &str = "set -e; policy=/usr/sbin/policy-rc.d; \
+    if [ ! -e $policy ]; then trap 'rm -f $policy' EXIT; trap 'exit 1' INT TERM; \
+    printf '#!/bin/sh\\nexit 101\\n' > $policy; chmod 755 $policy; fi; \
+    apt-get install -y -qq --no-install-recommends \"$@\"";

@@ -11,6 +11,7 @@ import os
 import socket
 import socketserver
 import ssl
+import subprocess
 import sys
 import threading
 
@@ -57,6 +58,8 @@ class Pages(http.server.BaseHTTPRequestHandler):
             self.send_header("content-length", "0")
             self.end_headers()
             return
+        if self.path.startswith("/git/"):
+            return self.git(body.encode("latin-1"))
         if self.path.startswith("/files/"):
             path = os.path.join(files, self.path[len("/files/"):].split("?")[0])
             if os.path.isfile(path):
@@ -68,6 +71,24 @@ class Pages(http.server.BaseHTTPRequestHandler):
         self.answer(200, f"<title>page of {at}</title>hello from {at}\n".encode())
 
     do_POST = do_PUT = do_DELETE = do_GET
+
+    def git(self, body):
+        """Repositories, by git's own CGI program."""
+        path, _, query = self.path.partition("?")
+        header = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in self.headers.items()}
+        program = subprocess.run(["git", "http-backend"], input=body, stdout=subprocess.PIPE, env={
+            **os.environ, **header, "GIT_PROJECT_ROOT": files, "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path,
+            "QUERY_STRING": query, "REQUEST_METHOD": self.command, "REMOTE_ADDR": self.client_address[0],
+            "CONTENT_TYPE": self.headers.get("content-type", ""), "CONTENT_LENGTH": str(len(body)),
+        })
+        head, _, content = program.stdout.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        self.send_response(int(fields.pop("Status", "200").split()[0]))
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def answer(self, status, body):
         self.send_response(status)
