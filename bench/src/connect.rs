@@ -11,9 +11,7 @@ mod programs;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -23,8 +21,8 @@ use serde::Serialize;
 use self::caller::{Case, Measured};
 use self::programs::{Counts, Ran, Statistics};
 use crate::cores::{self, Cores};
-use crate::keyward;
-use crate::report::{Machine, write};
+use crate::keyward::{self, OwnCopy};
+use crate::report::{Machine, Output};
 use crate::stats::Summary;
 
 #[derive(Debug, clap::Args)]
@@ -37,13 +35,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 2000)]
     calls: u32,
 
-    /// Where to write the results as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-
-    /// Where to write the results as Markdown [default: stdout]
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 
     /// Be the program that calls connect(), inside or outside
     #[arg(long, hide = true)]
@@ -94,21 +87,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn measure(args: &Args, keyward: &Path) -> Result<()> {
     let cores = Cores::choose()?;
     let logs = tempfile::tempdir().context("a temporary directory")?;
-    // Where the workload's user can reach it, wherever this program is.
-    let open = fs::Permissions::from_mode(0o755);
-    let shown = tempfile::Builder::new()
-        .permissions(open)
-        .tempdir()
-        .context("a directory")?;
-    let own = std::env::current_exe().context("finding this program")?;
-    let program = shown.path().join("caller");
-    fs::copy(own, &program).context("copying this program")?;
-    let program = program.to_str().context("a path that is not text")?;
+    let copy = OwnCopy::make()?;
+    let program = copy.path()?;
     let calls = args.calls.to_string();
     let call =
-        |place| [program, "connect", "--calls", &calls, "--caller", place].map(str::to_owned);
+        |place| [&program, "connect", "--calls", &calls, "--caller", place].map(str::to_owned);
     let outside = call("outside").to_vec();
-    let inside = [keyward::run(keyward, logs.path())?, call("inside").to_vec()].concat();
+    let inside = [
+        keyward::run(keyward, logs.path(), &[])?,
+        call("inside").to_vec(),
+    ]
+    .concat();
 
     // One core for everybody: no call then depends on how fast another core wakes up.
     let cases = cores::on(cores.server, || {
@@ -131,12 +120,7 @@ fn measure(args: &Args, keyward: &Path) -> Result<()> {
         calls: args.calls,
         cases,
     };
-    write(
-        &results,
-        &markdown(&results),
-        args.json.as_deref(),
-        args.markdown.as_deref(),
-    )
+    args.output.write(&results, &markdown(&results))
 }
 
 /// Puts a case's calls and its programs together.

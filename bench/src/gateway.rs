@@ -24,8 +24,8 @@ use serde::Serialize;
 use self::contestants::{Contestant, Setup};
 use self::measure::{Idle, Round};
 use crate::cores::{self, Cores};
-use crate::report::{Machine, write};
-use crate::{load, namespace};
+use crate::report::{Machine, Output};
+use crate::{load, namespace, process};
 
 /// What the emulator takes for the real key.
 const KEY: &str = "sk-real-key-of-the-benchmark";
@@ -56,13 +56,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     without: Vec<String>,
 
-    /// Where to write the results as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-
-    /// Where to write the results as Markdown [default: stdout]
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Everything that is written down.
@@ -85,7 +80,8 @@ struct Contested {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     namespace::enter()?;
-    raise_descriptor_limit()?;
+    // Two descriptors for an idle stream here, and two in the contestant.
+    process::raise_descriptor_limit()?;
     let cores = Cores::choose()?;
     let scratch = tempfile::tempdir().context("a temporary directory")?;
     // The emulator's thread inherits the core.
@@ -144,12 +140,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         seconds,
         contestants: results,
     };
-    write(
-        &results,
-        &table::markdown(&results),
-        args.json.as_deref(),
-        args.markdown.as_deref(),
-    )
+    args.output.write(&results, &table::markdown(&results))
 }
 
 /// TLS that trusts the emulator, for the client that comes without a gateway.
@@ -165,14 +156,6 @@ fn trust(emulator: &Handle) -> Result<Arc<ClientConfig>> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// Two descriptors per idle stream here, and two in the contestant, which inherits the limit.
-fn raise_descriptor_limit() -> Result<()> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("raising RLIMIT_NOFILE")
 }
 
 /// The requests of this benchmark.

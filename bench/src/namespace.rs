@@ -4,6 +4,8 @@
 //!
 //! The namespace has no name and ends with the last process in it, so that nothing is left behind.
 
+use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -26,12 +28,32 @@ pub(crate) fn enter() -> Result<()> {
         let error = command.env(INSIDE, "1").exec();
         return Err(error).context("running `unshare --net` (util-linux)");
     }
+    ip(&["link", "set", "lo", "up"])
+}
+
+/// Gives the namespace's loopback another address.
+pub(crate) fn add_address(address: Ipv4Addr) -> Result<()> {
+    ip(&["address", "add", &format!("{address}/32"), "dev", "lo"])
+}
+
+/// Leaves nearly all ports to those who connect: a proxy that is asked for ten thousand connections a second needs
+/// one for each, for a while.
+pub(crate) fn free_ports() -> Result<()> {
+    fs::write("/proc/sys/net/ipv4/ip_local_port_range", "10240 65535")
+        .context("ip_local_port_range")?;
+    fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "1").context("tcp_tw_reuse")
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
     let status = Command::new("ip")
-        .args(["link", "set", "lo", "up"])
+        .args(arguments)
         .status()
         .context("running `ip` (iproute2)")?;
     if !status.success() {
-        bail!("`ip link set lo up` failed: {status}; this needs root");
+        bail!(
+            "`ip {}` failed: {status}; this needs root",
+            arguments.join(" ")
+        );
     }
     Ok(())
 }

@@ -9,10 +9,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(10);
+
+/// Descriptors that a process may have: twice what ten thousand connections take that go through it.
+const DESCRIPTORS: u64 = 1 << 16;
 
 /// A running server and the processes that it started; dropping it ends them.
 #[derive(Debug)]
@@ -55,41 +58,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Its own pid and those of its children: nginx serves from a child.
-    fn pids(&self) -> Result<Vec<u32>> {
+    /// It and its children: nginx serves from a child.
+    pub(crate) fn processes(&self) -> Result<Processes> {
         let pid = self.child.id();
-        let children = format!("/proc/{pid}/task/{pid}/children");
-        let children = fs::read_to_string(&children).with_context(|| children)?;
-        let parse = |pid: &str| pid.parse().context("a pid in /proc/…/children");
-        let children = children.split_whitespace().map(parse);
-        std::iter::once(Ok(pid)).chain(children).collect()
-    }
-
-    /// Processor time used so far.
-    pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        self.pids()?.into_iter().map(cpu_time).sum()
-    }
-
-    /// Proportional set size, in bytes: memory shared with others counts in proportion.
-    pub(crate) fn pss(&self) -> Result<u64> {
-        self.memory("Pss:")
-    }
-
-    /// Resident set size, in bytes.
-    pub(crate) fn rss(&self) -> Result<u64> {
-        self.memory("Rss:")
-    }
-
-    fn memory(&self, field: &str) -> Result<u64> {
-        let mut sum = 0;
-        for pid in self.pids()? {
-            let path = format!("/proc/{pid}/smaps_rollup");
-            let rollup = fs::read_to_string(&path).with_context(|| path.clone())?;
-            let line = rollup.lines().find_map(|line| line.strip_prefix(field));
-            let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-            sum += kib.with_context(|| format!("no {field} in {path}"))? * 1024;
-        }
-        Ok(sum)
+        Ok(Processes([vec![pid], children(pid)?].concat()))
     }
 }
 
@@ -108,6 +80,90 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Lets this process, and those that it starts, have as many descriptors as any measurement takes.
+pub(crate) fn raise_descriptor_limit() -> Result<()> {
+    let limit = Rlimit {
+        current: Some(DESCRIPTORS),
+        maximum: Some(DESCRIPTORS),
+    };
+    setrlimit(Resource::Nofile, limit).context("raising RLIMIT_NOFILE")
+}
+
+/// Processes that are measured as one.
+#[derive(Clone, Debug)]
+pub(crate) struct Processes(Vec<u32>);
+
+impl Processes {
+    /// Those below `pid` whose program is called so.
+    pub(crate) fn below(pid: u32, name: &str) -> Result<Self> {
+        let mut found = Vec::new();
+        let mut waiting = vec![pid];
+        while let Some(pid) = waiting.pop() {
+            // What has ended since has no name any more.
+            let path = format!("/proc/{pid}/comm");
+            if fs::read_to_string(path).is_ok_and(|it| it.trim_end() == name) {
+                found.push(pid);
+            }
+            waiting.extend(children(pid)?);
+        }
+        if found.is_empty() {
+            bail!("no process is called {name}");
+        }
+        Ok(Self(found))
+    }
+
+    /// Processor time used so far.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        self.0.iter().map(|&pid| cpu_time(pid)).sum()
+    }
+
+    /// Proportional set size, in bytes: memory shared with others counts in proportion.
+    pub(crate) fn pss(&self) -> Result<u64> {
+        self.memory("Pss:")
+    }
+
+    /// Resident set size, in bytes.
+    pub(crate) fn rss(&self) -> Result<u64> {
+        self.memory("Rss:")
+    }
+
+    /// Open descriptors.
+    pub(crate) fn descriptors(&self) -> Result<usize> {
+        let count = |pid: &u32| {
+            let path = format!("/proc/{pid}/fd");
+            Ok(fs::read_dir(&path).with_context(|| path.clone())?.count())
+        };
+        self.0.iter().map(count).sum()
+    }
+
+    fn memory(&self, field: &str) -> Result<u64> {
+        let mut sum = 0;
+        for pid in &self.0 {
+            let path = format!("/proc/{pid}/smaps_rollup");
+            let rollup = fs::read_to_string(&path).with_context(|| path.clone())?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix(field));
+            let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            sum += kib.with_context(|| format!("no {field} in {path}"))? * 1024;
+        }
+        Ok(sum)
+    }
+}
+
+/// The processes that a process started, from any of its threads.
+fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Ok(found);
+    };
+    for thread in threads.flatten() {
+        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        for pid in children.split_whitespace() {
+            found.push(pid.parse().context("a pid in /proc/…/children")?);
+        }
+    }
+    Ok(found)
 }
 
 /// Processor time of this process so far.

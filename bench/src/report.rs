@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -57,23 +57,31 @@ impl std::fmt::Display for Machine {
     }
 }
 
-/// Writes results as JSON and as Markdown; Markdown goes to stdout unless there is a file for it.
-pub(crate) fn write(
-    results: &impl Serialize,
-    markdown: &str,
-    json_file: Option<&Path>,
-    markdown_file: Option<&Path>,
-) -> Result<()> {
-    if let Some(file) = json_file {
-        let json = serde_json::to_string_pretty(results).context("JSON")?;
-        fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
-    }
-    match markdown_file {
-        Some(file) => {
-            fs::write(file, markdown).with_context(|| format!("writing {}", file.display()))
+/// Where results go.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Output {
+    /// Where to write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Where to write the results as Markdown [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+impl Output {
+    pub(crate) fn write(&self, results: &impl Serialize, markdown: &str) -> Result<()> {
+        if let Some(file) = &self.json {
+            let json = serde_json::to_string_pretty(results).context("JSON")?;
+            fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
         }
-        None => io::stdout()
-            .write_all(markdown.as_bytes())
-            .context("writing to stdout"),
+        match &self.markdown {
+            Some(file) => {
+                fs::write(file, markdown).with_context(|| format!("writing {}", file.display()))
+            }
+            None => io::stdout()
+                .write_all(markdown.as_bytes())
+                .context("writing to stdout"),
+        }
     }
 }

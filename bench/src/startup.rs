@@ -14,7 +14,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::keyward;
-use crate::report::{Machine, write};
+use crate::report::{Machine, Output};
 use crate::stats::Summary;
 
 /// Rounds that are not counted: they warm the caches.
@@ -37,13 +37,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 50)]
     rounds: usize,
 
-    /// Where to write the results as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-
-    /// Where to write the results as Markdown [default: stdout]
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,12 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .collect(),
         steps: steps(&timings)?,
     };
-    write(
-        &results,
-        &markdown(&results),
-        args.json.as_deref(),
-        args.markdown.as_deref(),
-    )
+    args.output.write(&results, &markdown(&results))
 }
 
 fn contestants(args: &Args, log_dir: &Path) -> Result<[(&'static str, Vec<String>); 3]> {
@@ -140,7 +130,7 @@ fn contestants(args: &Args, log_dir: &Path) -> Result<[(&'static str, Vec<String
         ("bwrap", with(path(&args.bwrap)?, &bwrap)),
         (
             "keyward",
-            [keyward::run(&args.keyward, log_dir)?, own(&["true"])].concat(),
+            [keyward::run(&args.keyward, log_dir, &[])?, own(&["true"])].concat(),
         ),
     ])
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Order statistics of a few samples. No means: one interrupted round would pull them.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 /// A quantity measured several times.
@@ -35,6 +37,11 @@ impl Summary {
 pub(crate) fn quantile<T: Copy + Into<f64>>(sorted: &[T], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).map_or(f64::NAN, |&value| value.into())
+}
+
+/// A time that is short enough: what is longer than four seconds counts as that long.
+pub(crate) fn nanoseconds(duration: Duration) -> u32 {
+    duration.as_nanos().try_into().unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

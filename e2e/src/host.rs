@@ -114,6 +114,13 @@ impl Host {
         }
         lines
     }
+
+    /// The decisions in the audit log, without the lines about the run itself.
+    pub fn decisions(&self) -> Vec<serde_json::Value> {
+        let mut lines = self.log("audit");
+        lines.retain(|line| line["event"] == "decision");
+        lines
+    }
 }
 
 /// A process that does not outlive its test, whatever becomes of that.

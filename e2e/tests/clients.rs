@@ -221,7 +221,7 @@ fn succeeds(
         );
     }
     // Nobody else was so much as tried: what the clients tell their makers is switched off.
-    assert_eq!(host.log("audit"), Vec::<serde_json::Value>::new(), "denied");
+    assert_eq!(host.decisions(), Vec::<serde_json::Value>::new(), "denied");
     // The gateway's own endpoints are asked by keyward itself, before the client starts.
     let log = host.log("requests");
     let forwarded = log.iter().filter(|line| line["path"] != "/health");

@@ -44,8 +44,10 @@ fn nothing_reaches_what_is_not_allowed() {
         assert!(probes.len() > 70, "{probes:?}");
         let said = stdout(&world.outside(&all(&probes, "outside")));
         let reached = |mark: &str| -> Vec<String> {
-            let arrived = world.arrived();
-            let arrived: Vec<String> = arrived.iter().map(ToString::to_string).collect();
+            // The page that redirects is an allowed one, and is told the mark.
+            let elsewhere = |it: &serde_json::Value| !it.to_string().contains("/redirect?to=");
+            let arrived = world.arrived().into_iter().filter(elsewhere);
+            let arrived: Vec<String> = arrived.map(|it| it.to_string()).collect();
             let fits = |name: &&String| {
                 let mark = format!("{mark}-{name}-x");
                 arrived.iter().any(|it| it.contains(&mark))
@@ -99,7 +101,7 @@ fn what_is_allowed_works_unchanged() {
             ("curl -sS https://allowed.test/large | wc -c", "4194304"),
             ("curl -sS http://allowed.test/large | wc -c", "4194304"),
             (
-                "head -c 3000000 /dev/zero | curl -sS -T - https://allowed.test/up",
+                "head -c 3000000 /dev/zero > /tmp/f; curl -sS -T /tmp/f https://allowed.test/up",
                 "hello",
             ),
             (

@@ -154,23 +154,23 @@ fn ordinary_programs_fail_at_once_in_plain_words() {
             (
                 "curl -sSm2 http://exfil.example/",
                 "Could not resolve host",
-                "dns_refused",
+                "host_not_allowed",
             ),
         ),
         (
             "dig",
             (
                 "dig +tries=1 +time=1 @192.0.2.1 exfil.example",
-                "REFUSED",
-                "dns_refused",
+                "NXDOMAIN",
+                "host_not_allowed",
             ),
         ),
         (
             "dig, TCP",
             (
                 "dig +tcp +tries=1 +time=1 @192.0.2.1 exfil.example",
-                "REFUSED",
-                "dns_refused",
+                "NXDOMAIN",
+                "host_not_allowed",
             ),
         ),
         (

@@ -133,6 +133,9 @@ impl Audit {
             self.failed_writes += 1;
             return;
         };
+        if is_a_look_at_the_routes(&event) {
+            return;
+        }
         let bytes = line_bytes(&self.line(&event));
         self.append(bytes);
     }
@@ -229,7 +232,7 @@ fn line_bytes(line: &impl Serialize) -> io::Result<Vec<u8>> {
 
 /// An event to try words on.
 #[cfg(test)]
-fn event(hook: firewall_common::Hook, reason: firewall_common::Reason) -> Event {
+fn event(hook: Hook, reason: Reason) -> Event {
     use firewall_common::{Destination, Owner};
     Event {
         time: 1,

@@ -15,11 +15,14 @@ use keyward_proxy::credential::Credentials;
 use keyward_proxy::settings::RawSettings;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{Uid, User};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, Resource, Rlimit, pidfd_open, prlimit};
 
 /// The range from which systemd takes the users of services that have none of their own (`DynamicUser=`): outside
 /// what people and packages get.
 const UIDS: std::ops::RangeInclusive<u32> = 61184..=65519;
+
+/// Twice the connections that there may be at all doors, with room.
+const DESCRIPTORS: u64 = 65_536;
 
 /// Far more than writing a few log lines takes, in milliseconds.
 const DRAIN: u16 = 1000;
@@ -68,6 +71,12 @@ impl ProxyProcess {
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| anyhow!("internal error: a process without a pid"))?;
+        // Each connection at a door is two descriptors. If it cannot be had, fewer of them are served at once.
+        let limit = Rlimit {
+            current: Some(DESCRIPTORS),
+            maximum: Some(DESCRIPTORS),
+        };
+        prlimit(Some(pid), Resource::Nofile, limit).ok();
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("cannot watch keyward-proxy")?;
         Ok(Self {
             child,

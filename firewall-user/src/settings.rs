@@ -14,7 +14,9 @@ use firewall_common::Endpoints;
 use keyward_policy::{DnsSettings, Loaded, RawPolicy};
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::provider::providers;
-use keyward_proxy::settings::{RawDns, RawLog, RawProvider, RawSettings, RawUpstream, Settings};
+use keyward_proxy::settings::{
+    RawDns, RawLog, RawProvider, RawSettings, RawUpstream, RawUpstreamProxy, Settings,
+};
 use zeroize::Zeroizing;
 
 use crate::cli::{EgressArgs, RunArgs};
@@ -270,6 +272,12 @@ fn proxy_settings(args: &RunArgs, egress: Option<&Loaded>, faults: &mut Faults) 
         },
         policy: egress.map(|it| it.policy.clone()).unwrap_or_default(),
         dns: egress.map(|it| dns(&it.dns)).unwrap_or_default(),
+        upstream_proxy: egress.and_then(|it| it.upstream_proxy.as_ref()).map(|it| {
+            RawUpstreamProxy {
+                url: it.url.clone(),
+                no_proxy: it.no_proxy.clone(),
+            }
+        }),
         log: RawLog {
             level: Some(args.log_level.clone()),
             ..RawLog::default()

@@ -16,7 +16,7 @@ pub struct Fault {
     /// What to write instead.
     pub hint: Option<String>,
     /// The line, where it can be shown.
-    pub excerpt: Option<Excerpt>,
+    pub excerpt: Option<Box<Excerpt>>,
 }
 
 impl Fault {
@@ -70,16 +70,16 @@ impl fmt::Display for Fault {
             column,
             group,
         } = &self.origin;
-        formatter.write_str(source)?;
+        formatter.write_str(&plain(source))?;
         match (line, column) {
             (0, 0) => {}
             (0, column) => write!(formatter, ", character {column}")?,
             (line, column) => write!(formatter, ":{line}:{column}")?,
         }
         if let Some(group) = group {
-            write!(formatter, " ({group})")?;
+            write!(formatter, " ({})", plain(group))?;
         }
-        write!(formatter, ": {}", self.what)?;
+        write!(formatter, ": {}", plain(&self.what))?;
         let number = if *line > 0 {
             line.to_string()
         } else {
@@ -99,7 +99,7 @@ impl fmt::Display for Fault {
             )?;
         }
         if let Some(hint) = &self.hint {
-            write!(formatter, "\n{margin} = hint: {hint}")?;
+            write!(formatter, "\n{margin} = hint: {}", plain(hint))?;
         }
         Ok(())
     }
@@ -141,6 +141,11 @@ impl Excerpt {
         text.push_str(if end { "…" } else { "" });
         (text, caret)
     }
+}
+
+/// A text that no terminal obeys: faults quote what people wrote, and parsers quote it, too.
+fn plain(text: &str) -> String {
+    text.chars().map(visible).collect()
 }
 
 /// One character in place of each that a terminal would obey.
@@ -194,7 +199,7 @@ mod tests {
             },
             what: "there is no port 0".to_owned(),
             hint: Some("another".to_owned()),
-            excerpt: Some(Excerpt::new(text, at)),
+            excerpt: Some(Box::new(Excerpt::new(text, at))),
         }
         .to_string()
     }
@@ -214,6 +219,7 @@ mod tests {
     fn a_long_line_is_cut_and_controls_are_not_obeyed() {
         let line = format!("{}\u{1b}[31m\u{202e}{}", "a".repeat(100), "b".repeat(100));
         let shown = fault(1, &line, 101);
+        assert_eq!(plain("a\u{1b}[31m\u{9b}"), "a\u{241b}[31m\u{fffd}");
         assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'));
         let lines: Vec<_> = shown.lines().collect();
         let caret = lines[3].chars().position(|it| it == '^');

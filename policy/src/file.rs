@@ -110,7 +110,7 @@ pub(crate) fn group(text: &Text<'_>, name: &str, root: &Node, faults: &mut Vec<F
                 }
             }
         }
-        other => {
+        other @ (Value::String(_) | Value::Integer(_) | Value::Bool(_) | Value::Other(_)) => {
             let what = format!("a group is a list of rules, not {}", other.kind());
             faults.push(text.fault(root.at, what, None));
         }
@@ -195,7 +195,7 @@ fn host_ports(text: &Text<'_>, node: &Node, faults: &mut Vec<Fault>) -> Vec<(u16
         let written = match &node.value {
             Value::Integer(it) => it.to_string(),
             Value::String(it) => it.clone(),
-            other => {
+            other @ (Value::Bool(_) | Value::Array(_) | Value::Table(_) | Value::Other(_)) => {
                 let what = format!("a port is a number, not {}", other.kind());
                 faults.push(text.fault(node.at, what, None));
                 continue;
@@ -271,7 +271,7 @@ fn strings<'n>(text: &Text<'_>, node: &'n Node, faults: &mut Vec<Fault>) -> Vec<
                 .filter_map(|it| Some((it.at, string(text, it, faults)?)));
             strings.collect()
         }
-        other => {
+        other @ (Value::Integer(_) | Value::Bool(_) | Value::Table(_) | Value::Other(_)) => {
             let what = format!("this is a list of strings, not {}", other.kind());
             faults.push(text.fault(node.at, what, None));
             Vec::new()

@@ -12,8 +12,7 @@ use serde_json::Value;
 /// The JSON Schema (2020-12) of a policy file.
 #[must_use]
 pub fn schema() -> Schema {
-    let settings = SchemaSettings::draft2020_12();
-    settings
+    SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(without_null))
         .into_generator()
         .into_root_schema_for::<PolicyFile>()

@@ -82,13 +82,22 @@ pub(crate) const LIST_LIMIT: u64 = 64 << 20;
 
 /// Reads a text, without the mark that some editors put in front.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<String, String> {
-    let text = read_bytes(path, limit).map_err(|error| match error.kind() {
-        // Not with the system's number, which says nothing more.
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-        io::ErrorKind::FileTooLarge => format!("it is larger than {} MiB", limit >> 20),
-        _ => error.to_string(),
+    let text = read_bytes(path, limit).map_err(|error| {
+        // In words for people, without the system's number, where it is one of these.
+        let known = [
+            (io::ErrorKind::NotFound, "there is no such file".to_owned()),
+            (
+                io::ErrorKind::PermissionDenied,
+                "permission denied".to_owned(),
+            ),
+            (io::ErrorKind::IsADirectory, "it is a directory".to_owned()),
+            (
+                io::ErrorKind::FileTooLarge,
+                format!("it is larger than {} MiB", limit >> 20),
+            ),
+        ];
+        let found = known.into_iter().find(|it| it.0 == error.kind());
+        found.map_or_else(|| error.to_string(), |it| it.1)
     })?;
     let text = String::from_utf8(text).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -88,7 +88,7 @@ impl<'a> Text<'a> {
             origin: self.origin(byte),
             what: what.into(),
             hint,
-            excerpt: Some(Excerpt::new(line, column)),
+            excerpt: Some(Box::new(Excerpt::new(line, column))),
         }
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every fault of a rule: line, column, reason, and what to write instead; the same in every format.
+#![expect(clippy::unwrap_used, reason = "it is how a test says that it failed")]
 
 use std::{collections::BTreeMap, path::Path};
 

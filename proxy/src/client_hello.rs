@@ -10,6 +10,8 @@
 mod cursor;
 mod message;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use keyward_policy::Name;
 

@@ -5,7 +5,7 @@
 //! answered with an address of a pool that stands for this name alone, without a question to anybody. With real
 //! answers an allowed name, and no other, is looked up as an upstream's would be.
 //!
-//! - A and AAAA of an allowed name: its address, for [`TTL`].
+//! - A and AAAA of an allowed name: its address, for a minute.
 //! - HTTPS and SVCB: no records, so that neither encrypted ClientHello nor HTTP/3 is offered. Nor any of the other
 //!   types that ordinary programs ask for besides addresses (SRV, NS, SOA, CNAME, CAA, DS …).
 //! - Every other type, TXT, MX and ANY among them: no records, and it counts as a denial.

@@ -13,6 +13,7 @@ mod open;
 mod query;
 mod resolve;
 pub(crate) mod tunnel;
+mod via;
 
 use std::sync::Arc;
 
@@ -20,12 +21,13 @@ use arc_swap::ArcSwap;
 use keyward_policy::Policy;
 
 pub(crate) use self::{
-    dial::{Dialled, Dialler},
+    dial::{Dialled, Dialler, Form, Undialled},
     judge::{Denial, Door, Permit, Question},
     names::{Behind, Names},
     open::{Connection, Open},
     query::Query,
     resolve::{Found, Resolver},
+    via::{Via, ViaFault},
 };
 use crate::{peers::Peers, request_log::RequestLog, settings::Limits};
 

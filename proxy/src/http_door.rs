@@ -34,6 +34,9 @@ use crate::{
     peers::Peer,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// A connection, as a door hands it on.
 pub(crate) struct Arrived {
     pub(crate) stream: TcpStream,

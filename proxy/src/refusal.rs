@@ -106,8 +106,6 @@ named! {
         WebSocketNotCarried = "websocket_not_carried",
         /// This provider has no credential.
         NotConfigured = "provider_not_configured",
-        /// DNS is answered with REFUSED.
-        Dns = "dns_refused",
     }
 }
 

@@ -90,6 +90,17 @@ impl RequestLog {
         }
     }
 
+    /// Counts a line that is not written.
+    pub(crate) fn lose(&self) {
+        let Some(shared) = &self.0 else { return };
+        let mut pending = shared.lock();
+        pending.lost += 1;
+        if pending.asleep {
+            pending.asleep = false;
+            shared.changed.notify_all();
+        }
+    }
+
     /// Waits until everything is written, but not longer than `most`.
     pub fn flush(&self, most: Duration) {
         let Some(shared) = &self.0 else { return };
@@ -97,7 +108,7 @@ impl RequestLog {
         pending.hurry = true;
         pending.asleep = false;
         shared.changed.notify_all();
-        let unfinished = |it: &mut Pending| it.writing || !it.bytes.is_empty();
+        let unfinished = |it: &mut Pending| it.writing || it.lost > 0 || !it.bytes.is_empty();
         // Poisoned or late: either way there is no more to wait for.
         drop(shared.changed.wait_timeout_while(pending, most, unfinished));
     }
@@ -112,7 +123,7 @@ impl Shared {
         let mut batch = Vec::new();
         loop {
             let mut pending = self.lock();
-            while pending.bytes.is_empty() {
+            while pending.bytes.is_empty() && pending.lost == 0 {
                 pending.asleep = true;
                 pending = self
                     .changed

@@ -164,12 +164,6 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
                 "no credential is configured for this provider",
                 false,
             ),
-            R::Dns => (
-                S::FORBIDDEN,
-                Typed("dns_refused"),
-                "DNS is not served",
-                true,
-            ),
         },
         Fault::Upstream(fault) => match fault {
             U::NotResolved => unreachable("the provider's name could not be resolved"),

@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     credential::Credentials,
     dns,
-    egress::{Dialler, Egress, Names, Resolver},
+    egress::{Dialler, Egress, Names, Resolver, Via},
     explicit,
     gateway::{Gateway, Serving, Shared, serve},
     metrics::Metrics,
@@ -33,6 +33,8 @@ pub struct Server {
     tls: Tls,
     loader: Option<Loader>,
     room: Arc<Semaphore>,
+    /// The same at the doors for egress by host name: a flood there leaves the gateway alone.
+    tunnels: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     doors: JoinSet<()>,
     /// The sockets of the DNS door, for what lies unread in them at the end.
@@ -67,13 +69,14 @@ impl Server {
         let upstream = Arc::new(settings.upstream.clone());
         let (tls, loader) = Tls::new(&settings.upstream);
         let resolver = Resolver::new(&settings.dns, tls.clone());
+        let via = Via::new(&settings.upstream, tls.clone(), resolver.clone());
         let egress = Egress::new(
             settings.run.clone(),
             settings.limits,
             Arc::clone(&peers),
             logs.audit,
             Names::new(settings.dns.answers),
-            Dialler::new(upstream, resolver, settings.limits.connect),
+            Dialler::new(upstream, resolver, via, settings.limits.connect),
             settings.policy.clone(),
         );
         let configured =
@@ -90,6 +93,7 @@ impl Server {
         Ok(Self {
             egress: Arc::new(egress),
             room: Arc::new(Semaphore::new(settings.limits.connections)),
+            tunnels: Arc::new(Semaphore::new(settings.limits.tunnels)),
             settings,
             credentials,
             shared: Arc::new(shared),
@@ -114,7 +118,7 @@ impl Server {
     /// When the listener cannot be made asynchronous.
     pub fn add_transparent(&mut self, listener: net::TcpListener) -> io::Result<()> {
         let listener = asynchronous(listener)?;
-        let (egress, room) = (self.egress(), Arc::clone(&self.room));
+        let (egress, room) = (self.egress(), Arc::clone(&self.tunnels));
         let draining = self.draining.subscribe();
         self.doors
             .spawn(transparent::serve(egress, listener, room, draining));
@@ -128,7 +132,7 @@ impl Server {
     /// When the listener cannot be made asynchronous.
     pub fn add_explicit(&mut self, listener: net::TcpListener) -> io::Result<()> {
         let listener = asynchronous(listener)?;
-        let (egress, room) = (self.egress(), Arc::clone(&self.room));
+        let (egress, room) = (self.egress(), Arc::clone(&self.tunnels));
         let draining = self.draining.subscribe();
         self.doors
             .spawn(explicit::serve(egress, listener, room, draining));

@@ -8,10 +8,11 @@
 mod dns;
 mod limits;
 mod parse;
+mod proxy;
 mod raw;
 mod target;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
 use keyward_policy::Policy;
@@ -20,7 +21,8 @@ pub(crate) use self::parse::is_identifier;
 pub use self::{
     dns::{Dns, DnsServer},
     limits::Limits,
-    raw::{RawDns, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream},
+    proxy::{NoProxy, UpstreamProxy},
+    raw::{RawDns, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream, RawUpstreamProxy},
     target::{Scheme, Target},
 };
 use crate::provider::Provider;
@@ -89,6 +91,8 @@ pub struct UpstreamSettings {
     pub resolve: Vec<Resolution>,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
+    /// A proxy that everything goes through.
+    pub proxy: Option<Arc<UpstreamProxy>>,
 }
 
 /// A fixed address of a host.

@@ -6,7 +6,7 @@
 
 mod choice;
 mod first;
-pub(crate) mod flow;
+mod flow;
 #[cfg(test)]
 mod tests;
 
@@ -87,7 +87,6 @@ fn flow(
     match whom(egress, peer.as_ref()) {
         Ok((hosts, port)) => Some(Flow {
             egress: Arc::clone(egress),
-            door: Door::Transparent,
             stream,
             read: BytesMut::new(),
             hosts,

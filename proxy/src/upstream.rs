@@ -7,9 +7,11 @@
 mod connect;
 mod pool;
 pub(crate) mod race;
+mod stream;
 pub(crate) mod tls;
 
 pub(crate) use self::{
     connect::{Connection, Connector, Protocol},
     pool::{Lease, Pool, to_origin_form},
+    stream::{Stream, Wire},
 };

@@ -12,7 +12,7 @@ use crate::command::Cmd;
 use crate::packages::{self, BENCH};
 use crate::workspace::Workspace;
 
-/// Measure keyward next to bwrap and nginx; writes target/bench/results.json and results.md
+/// Measure keyward next to its peers; writes target/bench/results.json and results.md
 ///
 /// Builds first. The benchmarks run as root, through sudo where needed.
 #[derive(clap::Args)]
@@ -30,9 +30,19 @@ enum Benchmark {
     Connect,
     /// The gateway against nginx
     Gateway,
+    /// The doors for egress by host name against HAProxy, Squid and no proxy
+    Doors,
+    /// The DNS door against dnsmasq and unbound
+    Dns,
 }
 
-const ALL: [Benchmark; 3] = [Benchmark::Startup, Benchmark::Connect, Benchmark::Gateway];
+const ALL: [Benchmark; 5] = [
+    Benchmark::Startup,
+    Benchmark::Connect,
+    Benchmark::Gateway,
+    Benchmark::Doors,
+    Benchmark::Dns,
+];
 
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     packages::ensure_tools(BENCH, workspace)?;
@@ -55,7 +65,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
 fn measure(benchmark: Benchmark, directory: &Path, workspace: &Workspace) -> Result<()> {
     let bench = Cmd::new(workspace.release_binary("keyward-bench")).arg(benchmark.name());
     let bench = match benchmark {
-        Benchmark::Startup | Benchmark::Connect => bench
+        Benchmark::Startup | Benchmark::Connect | Benchmark::Doors | Benchmark::Dns => bench
             .arg("--keyward")
             .arg(workspace.release_binary("keyward")),
         Benchmark::Gateway => bench
@@ -104,6 +114,8 @@ impl Benchmark {
             Self::Startup => "startup",
             Self::Connect => "connect",
             Self::Gateway => "gateway",
+            Self::Doors => "doors",
+            Self::Dns => "dns",
         }
     }
 

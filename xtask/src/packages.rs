@@ -101,11 +101,31 @@ pub(crate) const BENCH: &[Tool] = &[
         "bubblewrap",
         "the sandbox that the start-up time is compared with",
     ),
+    tool(
+        "dnsmasq",
+        "dnsmasq-base",
+        "a name server that ours is compared with",
+    ),
+    tool(
+        "haproxy",
+        "haproxy",
+        "the TCP proxy that ours is compared with",
+    ),
     tool("ip", "iproute2", "namespaces for the benchmarks"),
     tool(
         "nginx",
         "nginx-light",
         "the gateway that ours is compared with",
+    ),
+    tool(
+        "squid",
+        "squid",
+        "the CONNECT proxy that ours is compared with",
+    ),
+    tool(
+        "unbound",
+        "unbound",
+        "a name server that ours is compared with",
     ),
 ];
 

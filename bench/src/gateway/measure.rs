@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::contestants::Entry;
 use super::requests::{self, LARGE};
 use crate::load::{Connection, Load, closed_loop};
-use crate::process::{Server, own_cpu_time};
+use crate::process::{Processes, Server, own_cpu_time};
 use crate::stats::quantile;
 
 /// Streams whose first byte is timed in one round.
@@ -64,7 +64,8 @@ pub(super) fn round(entry: &Entry, duration: Duration) -> Result<Round> {
 }
 
 fn sixteen(entry: &Entry, duration: Duration) -> Result<(Load, Busy)> {
-    let server_time = || entry.server.as_ref().map(Server::cpu_time).transpose();
+    let server = entry.server.as_ref().map(Server::processes).transpose()?;
+    let server_time = || server.as_ref().map(Processes::cpu_time).transpose();
     let (begin, server_before, own_before) = (Instant::now(), server_time()?, own_cpu_time()?);
     let load = closed_loop(
         &entry.target,
@@ -140,6 +141,7 @@ pub(super) fn idle(entry: &Entry, streams: u32) -> Result<Option<Idle>> {
     let Some(server) = &entry.server else {
         return Ok(None);
     };
+    let server = server.processes()?;
     let small = requests::small(entry.credential);
     // Whatever is allocated once, at the first request, is not a stream's.
     Connection::open(&entry.target)?.exchange(&small)?;

@@ -10,7 +10,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use serde::Serialize;
 
 use super::{Connection, Request, Target};
-use crate::stats::quantile;
+use crate::stats::{nanoseconds, quantile};
 
 /// When nothing happens for so long, something is wrong.
 const PATIENCE: Timespec = Timespec {
@@ -108,8 +108,4 @@ fn together(open: &mut [Connection], request: &Request, end: Instant) -> Result<
         }
     }
     Ok(latencies)
-}
-
-fn nanoseconds(duration: Duration) -> u32 {
-    duration.as_nanos().try_into().unwrap_or(u32::MAX)
 }

@@ -51,7 +51,7 @@ pub struct GroupsArgs {
 /// `keyward explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
-    /// Host, with or without a port: github.com, db.lan:5432, [2001:db8::1]:443
+    /// Host, with or without a port: github.com, db.lan:5432; an IPv6 address stands in brackets
     #[arg(value_name = "HOST[:PORT]")]
     pub host: String,
     /// What `keyward run` would be given.

@@ -151,7 +151,9 @@ mod tests {
     fn names_are_asked_of_the_proxy() {
         let etc = tempfile::tempdir().unwrap();
         let files = files(etc.path(), "anthropic").unwrap();
-        assert_eq!(files.len(), 1);
+        let paths: Vec<_> = files.iter().map(|it| it.path.as_path()).collect();
+        assert_eq!(paths, [Path::new("resolv.conf"), Path::new("hosts")]);
+        assert!(content(&files, "hosts").starts_with("127.0.0.1 localhost\n"));
         let expected = "nameserver 172.30.0.30\nnameserver fd6b:6579:7761:7264::30\n";
         assert_eq!(content(&files, "resolv.conf"), expected);
     }

@@ -76,16 +76,16 @@ pub(crate) struct Table<'n>(&'n [Field]);
 impl<'n> Table<'n> {
     /// `None`, and a fault, if it is something else.
     pub(crate) fn new(text: &Text<'_>, node: &'n Node, faults: &mut Vec<Fault>) -> Option<Self> {
-        match &node.value {
-            Value::Table(fields) => Some(Self(fields)),
-            // A YAML file with nothing but comments.
-            Value::Other("null") if node.at == 0 => Some(Self(&[])),
-            other => {
-                let what = format!("this is a table, not {}", other.kind());
-                faults.push(text.fault(node.at, what, None));
-                None
-            }
+        if let Value::Table(fields) = &node.value {
+            return Some(Self(fields));
         }
+        // A YAML file with nothing but comments.
+        if node.at == 0 && node.value == Value::Other("null") {
+            return Some(Self(&[]));
+        }
+        let what = format!("this is a table, not {}", node.value.kind());
+        faults.push(text.fault(node.at, what, None));
+        None
     }
 
     pub(crate) fn fields(&self) -> &'n [Field] {
@@ -134,8 +134,8 @@ fn distance(one: &str, other: &str) -> usize {
     }
     let (one, other) = (one.as_bytes(), other.as_bytes());
     let mut rows = vec![vec![0; other.len() + 1]; one.len() + 1];
-    for at in 0..=one.len() {
-        rows[at][0] = at;
+    for (at, row) in rows.iter_mut().enumerate() {
+        row[0] = at;
     }
     for (at, it) in rows[0].iter_mut().enumerate() {
         *it = at;

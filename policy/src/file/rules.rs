@@ -105,7 +105,7 @@ pub(super) fn items(
                 Some(it) => it,
                 None => continue,
             },
-            other => {
+            other @ (Value::Integer(_) | Value::Bool(_) | Value::Array(_) | Value::Other(_)) => {
                 let what = format!("a rule is a string or a table, not {}", other.kind());
                 faults.push(text.fault(node.at, what, None));
                 continue;

@@ -58,13 +58,12 @@ fn config(path: &Path, text: &str, reading: &mut Reading<'_>) -> bool {
             };
             for it in inner {
                 let place = Place::File(path, text.line(it.at));
-                match &it.node.value {
-                    Value::String(url) if it.key == key && !url.starts_with("file:") => {
+                replaced |= it.key == "replace-with";
+                if let (Value::String(url), true) = (&it.node.value, it.key == key) {
+                    // Vendored and local sources have no host.
+                    if !url.starts_with("file:") {
                         reading.url(url, &place);
                     }
-                    // Vendored and local sources have no host.
-                    Value::String(_) => replaced |= it.key == "replace-with",
-                    _ => {}
                 }
             }
         }

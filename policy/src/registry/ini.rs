@@ -30,12 +30,10 @@ pub(super) fn settings(text: &str) -> Vec<Setting> {
             section = name.trim().to_ascii_lowercase();
             continue;
         }
-        if line.starts_with([' ', '\t']) {
-            if let Some(last) = found.last_mut() {
-                last.value.push('\n');
-                last.value.push_str(content);
-                continue;
-            }
+        if let (true, Some(last)) = (line.starts_with([' ', '\t']), found.last_mut()) {
+            last.value.push('\n');
+            last.value.push_str(content);
+            continue;
         }
         // pip takes both.
         let Some((key, value)) = content.split_once('=').or_else(|| content.split_once(": "))

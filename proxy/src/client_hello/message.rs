@@ -15,8 +15,11 @@ const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
 
 /// Extension `encrypted_client_hello` (RFC 9849), and the numbers that its drafts had while servers tried them.
-const ENCRYPTED: [u16; 8] = [
-    0xfe08, 0xfe09, 0xfe0a, 0xfe0b, 0xfe0c, 0xfe0d, 0xff03, 0xffce,
+///
+/// Browsers send it to every host, with nothing in it where the host offers no key (GREASE), so that nobody can tell the
+/// two apart. Nor can this: whoever lets one pass lets through what is for another host behind the same server.
+const ENCRYPTED: [u16; 9] = [
+    0xfe08, 0xfe09, 0xfe0a, 0xfe0b, 0xfe0c, 0xfe0d, 0xff02, 0xff03, 0xffce,
 ];
 
 /// Reads what follows the message's header.

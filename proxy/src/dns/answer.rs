@@ -138,10 +138,8 @@ impl Answer {
     }
 
     fn denied(reason: Reason, name: Option<&Name>) -> Self {
-        let remedy = match reason {
-            Reason::HostNotAllowed => name.and_then(|name| remedy(name)),
-            _ => None,
-        };
+        let remedy = name.filter(|_| reason == Reason::HostNotAllowed);
+        let remedy = remedy.and_then(remedy_for);
         let text = match remedy {
             Some(rule) => format!("keyward: {} Add: {rule}", reason.sentence()),
             None => format!("keyward: {}", reason.sentence()),
@@ -155,7 +153,7 @@ impl Answer {
 }
 
 /// The rule that would let a name be answered. What is going to be done with it is not known yet; most of it is TLS.
-pub(super) fn remedy(name: &Name) -> Option<String> {
+pub(super) fn remedy_for(name: &Name) -> Option<String> {
     Policy::remedy(&Asked {
         host: &Host::Name(name.clone()),
         port: 443,
@@ -265,25 +263,43 @@ fn pointer<'p>(names: &Names, question: &Question) -> Judged<'p> {
     let address = net
         .filter(|it| it.prefix_len() == it.max_prefix_len())
         .map(|it| it.addr().to_canonical());
-    let known = match address {
-        Some(address) if address.is_loopback() => Some("localhost".to_owned()),
-        Some(address) => match names.behind(address) {
+    let Some(address) = address else {
+        return deny(Reason::QueryNotAnswered, None);
+    };
+    let known = if address.is_loopback() {
+        Some("localhost".to_owned())
+    } else {
+        match names.behind(address) {
             Behind::Name(name) => Some(name.to_string()),
             Behind::Names(names) => names.first().map(ToString::to_string),
+            Behind::Nothing if !is_local(address) => {
+                return deny(Reason::QueryNotAnswered, None);
+            }
             Behind::Stale | Behind::Nothing => None,
-        },
-        None => None,
+        }
     };
     let target = known.and_then(|it| rr::Name::from_ascii(format!("{it}.")).ok());
-    match target {
-        Some(target) => Judged {
-            outcome: Outcome::Answer(Answer {
-                records: Records::Pointer(target),
-                ..Answer::empty()
-            }),
-            verdict: None,
+    let answer = match target {
+        Some(target) => Answer {
+            records: Records::Pointer(target),
+            ..Answer::empty()
         },
-        None => deny(Reason::QueryNotAnswered, None),
+        None => Answer::no_such_name(),
+    };
+    Judged {
+        outcome: Outcome::Answer(answer),
+        verdict: None,
+    }
+}
+
+/// Whether an address is of a network that names nobody outside: every resolver says so by itself (RFC 6303), and the
+/// proxy's own address, which programs look up that see it, is one.
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(it) => {
+            it.is_private() || it.is_link_local() || it.is_unspecified() || it.is_broadcast()
+        }
+        IpAddr::V6(it) => it.is_unique_local() || it.is_unicast_link_local() || it.is_unspecified(),
     }
 }
 

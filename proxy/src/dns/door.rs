@@ -4,7 +4,8 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    answer::{Answer, Outcome, Verdict, judge, remedy},
+    answer::{Answer, Outcome, Verdict, judge, remedy_for},
     message::{self, Question, Received},
     real,
     recent::Recent,
@@ -69,7 +70,7 @@ enum Step {
 /// A question that waits for addresses.
 struct LookUp {
     policy: Arc<Policy>,
-    question: Question,
+    question: Box<Question>,
     name: Name,
 }
 
@@ -140,9 +141,14 @@ fn send(socket: &UdpSocket, reply: &[u8], to: SocketAddr) {
 /// Judges the datagrams that are there, without waiting for more. Nobody is left to be answered.
 pub(crate) fn drain_udp(egress: &Arc<Egress>, socket: &UdpSocket) {
     let door = Door::new(Arc::clone(egress));
+    // The kernel is asked, not the runtime, which may not have heard of them yet.
+    let Ok(socket) = socket.as_fd().try_clone_to_owned() else {
+        return;
+    };
+    let socket = std::net::UdpSocket::from(socket);
     let mut buffer = vec![0; LONGEST];
     for _ in 0..DRAINED {
-        let Ok((length, address)) = socket.try_recv_from(&mut buffer) else {
+        let Ok((length, address)) = socket.recv_from(&mut buffer) else {
             return;
         };
         let asker = Asker {
@@ -186,7 +192,7 @@ impl Door {
     fn new(egress: Arc<Egress>) -> Self {
         Self {
             egress,
-            recent: Mutex::default(),
+            recent: Mutex::new(Recent::new(Instant::now())),
         }
     }
 
@@ -244,12 +250,17 @@ impl Door {
 
     /// A line, unless it says what was said lately.
     fn write(&self, asker: Asker, question: &Question, verdict: &Verdict<'_>) {
-        let peer = self.egress.peers.find(asker.transport, asker.address);
         let kind = question.kind();
+        if verdict.denied && !self.has_room() {
+            return;
+        }
+        let peer = self.egress.peers.find(asker.transport, asker.address);
         if let (Some(name), false) = (&verdict.name, verdict.denied) {
             let process = peer.as_ref().map_or(0, |it| it.pid);
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            if !recent.is_new(name, kind.into(), process, Instant::now()) {
+            if !self
+                .recent()
+                .is_new(name, kind.into(), process, Instant::now())
+            {
                 return;
             }
         }
@@ -263,7 +274,7 @@ impl Door {
         };
         let reason = verdict.decision.outcome.err();
         let remedy = match reason {
-            Some(Reason::HostNotAllowed) => verdict.name.as_ref().and_then(remedy),
+            Some(Reason::HostNotAllowed) => verdict.name.as_ref().and_then(remedy_for),
             _ => None,
         };
         let query = Query {
@@ -284,8 +295,24 @@ impl Door {
         }
     }
 
+    /// Whether another denial may be written down; else it is counted.
+    fn has_room(&self) -> bool {
+        let room = self.recent().has_room(Instant::now());
+        if !room {
+            self.egress.query_denied_unwritten();
+        }
+        room
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nothing of what cannot be read is believed, so nothing of it is written down.
     fn write_malformed(&self, asker: Asker) {
+        if !self.has_room() {
+            return;
+        }
         let peer = self.egress.peers.find(asker.transport, asker.address);
         let query = Query {
             host: "",

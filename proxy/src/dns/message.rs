@@ -23,6 +23,12 @@ const PLAIN: u16 = 512;
 /// Option code of an extended error (RFC 8914, section 2).
 const EXTENDED_ERROR: u16 = 15;
 
+/// Records of messages, not of names (RFC 6891, section 6.1.1; RFC 8945, section 4.2).
+const OF_MESSAGES: [RecordType; 2] = [RecordType::OPT, RecordType::TSIG];
+
+/// Questions for everything that there is.
+const WHOLE_ZONES: [RecordType; 2] = [RecordType::AXFR, RecordType::IXFR];
+
 /// What came.
 pub(super) enum Received {
     /// Nothing that wants a reply.
@@ -30,7 +36,7 @@ pub(super) enum Received {
     /// Something that is told by this reply that it is no plain question.
     Malformed(Vec<u8>),
     /// One question.
-    Question(Question),
+    Question(Box<Question>),
 }
 
 /// One question of class IN.
@@ -57,21 +63,17 @@ pub(super) fn read(bytes: &[u8]) -> Received {
                 ResponseCode::BADVERS
             } else if question.query_class() != DNSClass::IN {
                 ResponseCode::Refused
+            } else if OF_MESSAGES.contains(&question.query_type()) {
+                ResponseCode::FormErr
+            } else if WHOLE_ZONES.contains(&question.query_type()) {
+                ResponseCode::Refused
             } else {
-                match question.query_type() {
-                    // Of messages, not of names (RFC 6891, section 6.1.1; RFC 8945, section 4.2).
-                    RecordType::OPT | RecordType::TSIG => ResponseCode::FormErr,
-                    // Whole zones.
-                    RecordType::AXFR | RecordType::IXFR => ResponseCode::Refused,
-                    kind => {
-                        let name = question.name().clone();
-                        return Received::Question(Question {
-                            message,
-                            name,
-                            kind,
-                        });
-                    }
-                }
+                let (name, kind) = (question.name().clone(), question.query_type());
+                return Received::Question(Box::new(Question {
+                    message,
+                    name,
+                    kind,
+                }));
             }
         }
         // No question, or several: nobody agrees what that means.
@@ -104,7 +106,7 @@ impl Question {
         match &answer.records {
             Records::None => {}
             Records::Addresses(addresses, ttl) => {
-                let record = |it| Record::from_rdata(name.clone(), (*ttl).into(), RData::from(it));
+                let record = |it| Record::from_rdata(name.clone(), *ttl, RData::from(it));
                 reply.answers = addresses.iter().copied().map(record).collect();
             }
             Records::Pointer(to) => {

@@ -14,18 +14,43 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Most questions that are remembered. Past it they are written down each time, until there is room again.
 const MOST: usize = 4096;
 
+/// Most denials that are written down in that time; further ones are counted. A workload that asks as fast as it can
+/// must not fill the disk.
+const DENIALS: usize = 6000;
+
 /// What was asked, and by whom: 0 is a process that is not known.
 type Key = (u16, u32);
 
 /// Queries that were written down, and when.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recent {
     /// Two steps, so that looking something up makes nothing.
     written: HashMap<Name, HashMap<Key, Instant>>,
     count: usize,
+    /// Denials since then.
+    denials: usize,
+    since: Instant,
 }
 
 impl Recent {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            written: HashMap::new(),
+            count: 0,
+            denials: 0,
+            since: now,
+        }
+    }
+
+    /// Whether another denial may be written down.
+    pub(super) fn has_room(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) >= SILENCE {
+            (self.denials, self.since) = (0, now);
+        }
+        self.denials = self.denials.saturating_add(1);
+        self.denials <= DENIALS
+    }
+
     /// Whether this is to be written down: it was not lately.
     pub(super) fn is_new(&mut self, name: &Name, kind: u16, process: u32, now: Instant) -> bool {
         let old = |at: Instant| now.saturating_duration_since(at) >= SILENCE;
@@ -61,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_same_question_is_written_down_once_a_minute() {
-        let (mut recent, now) = (Recent::default(), Instant::now());
+        let now = Instant::now();
+        let mut recent = Recent::new(now);
         let name: Name = "a.test".parse().unwrap();
         assert!(recent.is_new(&name, 1, 7, now));
         assert!(!recent.is_new(&name, 1, 7, now + SILENCE / 2));
@@ -73,7 +99,8 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_what_is_remembered() {
-        let (mut recent, now) = (Recent::default(), Instant::now());
+        let now = Instant::now();
+        let mut recent = Recent::new(now);
         for number in 0..2 * MOST {
             let name = format!("n{number}.test").parse().unwrap();
             assert!(recent.is_new(&name, 1, 7, now));
@@ -83,5 +110,15 @@ mod tests {
         assert!(recent.is_new(&last, 1, 7, now));
         assert!(recent.is_new(&last, 1, 7, now + SILENCE));
         assert_eq!(recent.count, 1);
+    }
+
+    #[test]
+    fn a_flood_of_denials_is_not_written_down() {
+        let now = Instant::now();
+        let mut recent = Recent::new(now);
+        let written = (0..2 * DENIALS).filter(|_| recent.has_room(now)).count();
+        assert_eq!(written, DENIALS);
+        assert!(!recent.has_room(now + SILENCE / 2));
+        assert!(recent.has_room(now + SILENCE));
     }
 }

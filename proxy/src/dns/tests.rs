@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{DNSClass, Name, RData, RecordType, rdata::opt::EdnsOption},
+    rr::{DNSClass, Name, RecordType, rdata::opt::EdnsOption},
 };
 use keyward_policy::{Entry, Mode, RawPolicy};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -60,11 +61,7 @@ fn address(message: &Message) -> IpAddr {
         panic!("{:?}", message.answers)
     };
     assert_eq!(record.ttl, TTL);
-    match &record.data {
-        RData::A(it) => it.0.into(),
-        RData::AAAA(it) => it.0.into(),
-        other => panic!("{other:?}"),
-    }
+    record.data.ip_addr().unwrap()
 }
 
 #[test]
@@ -237,12 +234,14 @@ fn pointers_lead_back_to_names() {
         let Received::Question(question) = message::read(&message.to_vec().unwrap()) else {
             panic!("{address}")
         };
-        match judge(&policy, &names, &question).outcome {
+        let judged = judge(&policy, &names, &question);
+        let denied = judged.verdict.is_some();
+        match judged.outcome {
             Outcome::Answer(answer) => match answer.records {
-                answer::Records::Pointer(name) => Some(name.to_ascii()),
-                _ => {
+                answer::Records::Pointer(name) => (name.to_ascii(), denied),
+                answer::Records::None | answer::Records::Addresses(..) => {
                     assert_eq!(answer.code, ResponseCode::NXDomain);
-                    None
+                    (String::new(), denied)
                 }
             },
             Outcome::LookUp(name) => panic!("{name}"),
@@ -250,15 +249,17 @@ fn pointers_lead_back_to_names() {
     };
     let v6 = "1.0.0.0.2.1.6.c.0.0.0.0.0.0.0.0.5.6.2.7.1.6.7.7.9.7.5.6.b.6.d.f.ip6.arpa";
     for (address, expected) in [
-        ("1.0.18.198.in-addr.arpa", Some("www.example.com.")),
-        (v6, Some("www.example.com.")),
-        ("1.0.0.127.in-addr.arpa", Some("localhost.")),
-        ("2.0.18.198.in-addr.arpa", None),
-        ("8.8.8.8.in-addr.arpa", None),
-        ("0.18.198.in-addr.arpa", None),
-        ("www.example.com", None),
+        ("1.0.18.198.in-addr.arpa", ("www.example.com.", false)),
+        (v6, ("www.example.com.", false)),
+        ("1.0.0.127.in-addr.arpa", ("localhost.", false)),
+        ("30.0.30.172.in-addr.arpa", ("", false)),
+        ("2.0.18.198.in-addr.arpa", ("", false)),
+        ("8.8.8.8.in-addr.arpa", ("", true)),
+        ("0.18.198.in-addr.arpa", ("", true)),
+        ("www.example.com", ("", true)),
     ] {
-        assert_eq!(pointer(address).as_deref(), expected, "{address}");
+        let (name, denied) = pointer(address);
+        assert_eq!((name.as_str(), denied), expected, "{address}");
     }
 }
 
@@ -354,5 +355,40 @@ fn what_is_no_plain_question_is_not_treated_as_one() {
         other.metadata.op_code = op;
         let reply = reply(&policy, &other.to_vec().unwrap()).unwrap();
         assert_eq!(reply[3] & 0x0f, ResponseCode::NotImp.low());
+    }
+}
+
+proptest! {
+    /// Whatever bytes come: no panic, a reply to them and not to others, and addresses for allowed names only.
+    #[test]
+    fn any_bytes_get_a_reply_of_their_own_or_none(
+        edns in any::<bool>(),
+        allowed in any::<bool>(),
+        changes in prop::collection::vec((0_usize..60, any::<u8>()), 0..4),
+        cut in 0_usize..60,
+    ) {
+        let name = if allowed { "www.example.com." } else { "www.example.org." };
+        let mut message = query(name, RecordType::A);
+        if edns {
+            message = with_edns(message, 1232);
+        }
+        let mut bytes = message.to_vec().unwrap();
+        for (at, byte) in changes {
+            if let Some(changed) = bytes.get_mut(at) {
+                *changed = byte;
+            }
+        }
+        bytes.truncate(60 - cut.min(48));
+        let Some(reply) = reply(&policy(&["example.com"]), &bytes) else {
+            return Ok(());
+        };
+        prop_assert_eq!(&reply[..2], &bytes[..2]);
+        prop_assert!(reply.len() <= MAX_PAYLOAD.into() && reply[2] & 0x80 != 0);
+        let reply = Message::from_vec(&reply).unwrap();
+        if !reply.answers.is_empty() {
+            let asked = reply.queries[0].name().to_ascii().to_ascii_lowercase();
+            let ours = asked.ends_with(".example.com.") || asked == "example.com.";
+            prop_assert!(ours, "{}", asked);
+        }
     }
 }

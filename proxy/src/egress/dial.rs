@@ -8,31 +8,88 @@ use std::{
 };
 
 use firewall_common::Reason;
-use keyward_policy::{Host, Name};
+use http::HeaderValue;
+use keyward_policy::{Host, Name, Policy};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Permit, Resolver};
-use crate::{settings::UpstreamSettings, upstream::race};
+use super::{Connection, Permit, Resolver, Via, tunnel};
+use crate::{
+    settings::{Limits, UpstreamSettings},
+    upstream::{Wire, race},
+};
 
 /// Makes connections.
 #[derive(Clone)]
 pub(crate) struct Dialler {
     upstream: Arc<UpstreamSettings>,
     resolver: Resolver,
+    via: Option<Via>,
     time: Duration,
 }
 
 /// A connection that a permit led to.
 pub(crate) struct Dialled {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Wire,
     pub(crate) address: SocketAddr,
 }
 
+/// How a request in plain HTTP is written.
+#[derive(Clone, Debug)]
+pub(crate) enum Form {
+    /// To the host itself: a path.
+    Path,
+    /// To a proxy: a URL, and who we are.
+    Url(Option<HeaderValue>),
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Undialled {
+    /// Unreachable, or why it may not be dialled after all.
+    pub(crate) reason: Option<Reason>,
+    /// More about it, as a sentence.
+    pub(crate) detail: Option<String>,
+    /// The rule that would allow it.
+    pub(crate) remedy: Option<String>,
+}
+
+impl Undialled {
+    pub(crate) fn reason(&self) -> Reason {
+        self.reason.unwrap_or(Reason::Unreachable)
+    }
+}
+
+impl Dialled {
+    /// Carries bytes between the workload and this. `first` is what the workload said already.
+    pub(crate) async fn carry(
+        self,
+        client: TcpStream,
+        first: Vec<u8>,
+        connection: &Connection,
+        limits: &Limits,
+    ) {
+        match self.stream {
+            Wire::Plain(upstream) => {
+                tunnel::carry(client, upstream, first, connection, limits).await;
+            }
+            Wire::Tls(upstream) => {
+                tunnel::carry_other(client, upstream, first, connection, limits).await;
+            }
+        }
+    }
+}
+
 impl Dialler {
-    pub(crate) fn new(upstream: Arc<UpstreamSettings>, resolver: Resolver, time: Duration) -> Self {
+    pub(crate) fn new(
+        upstream: Arc<UpstreamSettings>,
+        resolver: Resolver,
+        via: Option<Via>,
+        time: Duration,
+    ) -> Self {
         Self {
             upstream,
             resolver,
+            via,
             time,
         }
     }
@@ -49,21 +106,70 @@ impl Dialler {
     }
 
     /// Dials what the permit allows and nothing else: the name is looked up here, whatever address the workload chose.
-    pub(crate) async fn dial(&self, permit: &Permit) -> Result<Dialled, Reason> {
-        timeout(self.time, async {
-            let addresses = self.addresses(permit).await?;
-            let stream = race::connect(addresses)
-                .await
-                .map_err(|_fault| Reason::Unreachable)?;
-            let address = stream.peer_addr().map_err(|_gone| Reason::Unreachable)?;
-            Ok(Dialled { stream, address })
-        })
-        .await
-        .unwrap_or(Err(Reason::Unreachable))
+    pub(crate) async fn dial(&self, permit: &Permit) -> Result<Dialled, Undialled> {
+        let dialled = async {
+            match self.via(permit) {
+                Some(via) => {
+                    let question = permit.question();
+                    let host = question.host.to_string();
+                    dialled(via.tunnel(&host, question.port).await.map_err(|fault| {
+                        tracing::debug!(%host, %fault, "upstream proxy");
+                        unreachable(fault.to_string())
+                    })?)
+                }
+                None => self.dial_direct(permit).await,
+            }
+        };
+        timeout(self.time, dialled)
+            .await
+            .unwrap_or_else(|_late| Err(Undialled::default()))
+    }
+
+    /// The same for requests in plain HTTP, which a proxy takes as such.
+    pub(crate) async fn dial_http(&self, permit: &Permit) -> Result<(Dialled, Form), Undialled> {
+        let dialled = async {
+            match self.via(permit) {
+                Some(via) => {
+                    let wire = via
+                        .reach()
+                        .await
+                        .map_err(|fault| unreachable(fault.to_string()))?;
+                    Ok((dialled(wire)?, Form::Url(via.authorization())))
+                }
+                None => Ok((self.dial_direct(permit).await?, Form::Path)),
+            }
+        };
+        timeout(self.time, dialled)
+            .await
+            .unwrap_or_else(|_late| Err(Undialled::default()))
+    }
+
+    /// The proxy that leads there, if one does. What this host offers, and what whoever started us fixed, it does not.
+    fn via(&self, permit: &Permit) -> Option<&Via> {
+        let question = permit.question();
+        let fixed = match &question.host {
+            Host::Name(name) => self
+                .upstream
+                .resolved(name.as_str(), question.port)
+                .is_some(),
+            Host::Address(_) => false,
+        };
+        let own = fixed || permit.policy.is_host_service(&question.host);
+        self.via
+            .as_ref()
+            .filter(|it| !own && it.leads_to(&question.host, question.port))
+    }
+
+    async fn dial_direct(&self, permit: &Permit) -> Result<Dialled, Undialled> {
+        let addresses = self.addresses(permit).await?;
+        let stream = race::connect(addresses)
+            .await
+            .map_err(|_fault| Undialled::default())?;
+        dialled(Wire::Plain(stream))
     }
 
     /// Where to dial: every address that may be.
-    async fn addresses(&self, permit: &Permit) -> Result<Vec<SocketAddr>, Reason> {
+    async fn addresses(&self, permit: &Permit) -> Result<Vec<SocketAddr>, Undialled> {
         let question = permit.question();
         let (host, port) = (&question.host, question.port);
         if permit.policy.is_host_service(host) {
@@ -83,20 +189,40 @@ impl Dialler {
         }
         let found = self.resolver.resolve(name).await.map_err(|error| {
             tracing::debug!(%name, %error, "name not resolved");
-            Reason::Unreachable
+            unreachable("Its name has no address.".to_owned())
         })?;
         let mut refused = None;
         let mut addresses = Vec::new();
         for address in found.into_iter().map(|it| it.to_canonical()) {
             match permit.policy.may_dial(permit.rule.as_ref(), address, port) {
                 Ok(()) => addresses.push(SocketAddr::new(address, port)),
-                Err(reason) => refused = Some(reason),
+                Err(reason) => refused = Some((reason, address)),
             }
         }
         match refused {
-            Some(reason) if addresses.is_empty() => Err(reason),
+            Some((reason, address)) if addresses.is_empty() => {
+                let private = reason == Reason::PrivateAddress;
+                Err(Undialled {
+                    reason: Some(reason),
+                    detail: None,
+                    remedy: private.then(|| Policy::remedy_for_address(address, port)),
+                })
+            }
             Some(_) | None => Ok(addresses),
         }
+    }
+}
+
+fn dialled(stream: Wire) -> Result<Dialled, Undialled> {
+    let address = stream.tcp().peer_addr();
+    let address = address.map_err(|_gone| Undialled::default())?;
+    Ok(Dialled { stream, address })
+}
+
+fn unreachable(detail: String) -> Undialled {
+    Undialled {
+        detail: Some(detail),
+        ..Undialled::default()
     }
 }
 

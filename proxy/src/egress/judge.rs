@@ -131,16 +131,32 @@ impl Egress {
         reason: Reason,
         rule: Option<Rule>,
     ) -> Box<Denial> {
-        let remedy = match reason {
+        let helps = matches!(
+            reason,
             Reason::HostNotAllowed
-            | Reason::PortNotAllowed
-            | Reason::SchemeNotAllowed
-            | Reason::RequestNotAllowed
-            | Reason::AddressNotAllowed
-            | Reason::PrivateAddress => Policy::remedy(&question.asked()),
+                | Reason::PortNotAllowed
+                | Reason::SchemeNotAllowed
+                | Reason::RequestNotAllowed
+                | Reason::AddressNotAllowed
+                | Reason::PrivateAddress
+        );
+        let remedy = if helps {
+            Policy::remedy(&question.asked())
+        } else {
             // No rule would help.
-            _ => None,
+            None
         };
+        self.deny_with(question, reason, rule, remedy)
+    }
+
+    /// The same, with the rule that would allow it.
+    pub(crate) fn deny_with(
+        &self,
+        question: Question,
+        reason: Reason,
+        rule: Option<Rule>,
+        remedy: Option<String>,
+    ) -> Box<Denial> {
         let denial = Box::new(Denial {
             question,
             reason,

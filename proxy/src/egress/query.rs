@@ -29,6 +29,12 @@ impl Egress {
         self.write_query(query, "deny", "reason", Some(reason));
     }
 
+    /// Counts a denial for which there is no room in the log.
+    pub(crate) fn query_denied_unwritten(&self) {
+        self.open().count_denied();
+        self.audit.lose();
+    }
+
     /// Writes down that a query was answered. `audited`: why it would have been denied, were denials carried out.
     pub(crate) fn write_query_answered(&self, query: &Query<'_>, audited: Option<Reason>) {
         self.write_query(query, "allow", "audited", audited);

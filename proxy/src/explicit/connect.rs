@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     client_hello::{Fault, Reader, is_ssl2},
-    egress::{Dialled, Permit, tunnel},
+    egress::{Dialled, Permit},
     http_door::{After, Answer, Arrived, Link, not_dialled, regain, serve_tunnel},
 };
 
@@ -99,7 +99,7 @@ async fn grant(
     let dialled = if allowed.tls || allowed.tcp {
         match link.egress.dialler.dial(&permit).await {
             Ok(dialled) => Some(dialled),
-            Err(reason) => return Err(not_dialled(link, &permit, reason, true)),
+            Err(undialled) => return Err(not_dialled(link, &permit, undialled, true)),
         }
     } else {
         None
@@ -140,7 +140,7 @@ struct Tunnel {
 }
 
 impl Tunnel {
-    async fn carry(self, upgrade: OnUpgrade, dialled: Option<Dialled>) {
+    async fn carry(self, upgrade: OnUpgrade, mut dialled: Option<Dialled>) {
         let Ok(upgraded) = upgrade.await else { return };
         let Some((mut client, mut read)) = regain(upgraded) else {
             tracing::error!("not a connection of ours");
@@ -150,13 +150,13 @@ impl Tunnel {
         // A server that speaks first has something else to say than TLS or HTTP, and may where anything may pass. As
         // long as nobody speaks nothing passes, so there is no hurry.
         let opaque = self.allowed.tcp && read.is_empty();
-        if let Some(upstream) = dialled.as_ref().filter(|_| opaque) {
-            let (mut ours, mut theirs) = ([0], [0]);
+        if let Some(upstream) = dialled.as_mut().filter(|_| opaque) {
+            let mut ours = [0];
             let both_wait = async {
                 tokio::select! {
                     biased;
                     found = client.peek(&mut ours) => matches!(found, Ok(0) | Err(_)),
-                    _found = upstream.stream.peek(&mut theirs) => true,
+                    () = upstream.stream.speaks() => true,
                 }
             };
             match timeout(limits.tunnel_idle, both_wait).await {
@@ -175,9 +175,10 @@ impl Tunnel {
                     Ok(()) => self.splice(Scheme::Tcp, client, read, dialled).await,
                     Err(reason) => {
                         self.deny(Scheme::Tls, reason);
-                        let alert = match reason {
-                            Reason::NameMismatch => UNRECOGNIZED_NAME,
-                            _ => HANDSHAKE_FAILURE,
+                        let alert = if reason == Reason::NameMismatch {
+                            UNRECOGNIZED_NAME
+                        } else {
+                            HANDSHAKE_FAILURE
                         };
                         goodbye(client, &alert).await;
                     }
@@ -221,14 +222,17 @@ impl Tunnel {
         dialled: Option<Dialled>,
     ) {
         let permit = self.permit_for(scheme);
-        let (Some(permit), Some(Dialled { stream, address })) = (permit, dialled) else {
+        let (Some(permit), Some(dialled)) = (permit, dialled) else {
             return;
         };
         let egress = Arc::clone(&self.link.egress);
         drop(self);
         let connection = egress.begin_connection(permit);
-        connection.reached(address);
-        tunnel::carry(client, stream, read.into(), &connection, &egress.limits).await;
+        connection.reached(dialled.address);
+        let first = read.into();
+        dialled
+            .carry(client, first, &connection, &egress.limits)
+            .await;
     }
 
     /// Plain HTTP in the tunnel: each request is judged, for the host that the tunnel was asked for.

@@ -171,9 +171,11 @@ fn host(question: &Question) -> (String, u16) {
 
 /// What the guard's refusal is in the log and in the answer.
 pub(super) fn reason_of(refusal: Refusal) -> Reason {
-    match refusal {
-        Refusal::Http2Preface | Refusal::Http2Upgrade => Reason::Http2Plaintext,
-        Refusal::HeadTimedOut | Refusal::BodyTimedOut => Reason::FirstBytesTimedOut,
-        _ => Reason::BadRequest,
+    if matches!(refusal, Refusal::Http2Preface | Refusal::Http2Upgrade) {
+        Reason::Http2Plaintext
+    } else if matches!(refusal, Refusal::HeadTimedOut | Refusal::BodyTimedOut) {
+        Reason::FirstBytesTimedOut
+    } else {
+        Reason::BadRequest
     }
 }

@@ -65,11 +65,9 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         strip(&mut headers);
-        headers
-            .keys()
-            .map(HeaderName::as_str)
-            .collect::<Vec<_>>()
-            .join(" ")
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names.join(" ")
     }
 
     #[test]
@@ -91,7 +89,7 @@ mod tests {
         ];
         assert_eq!(
             left(&request, strip_request),
-            "host content-length trailer authorization"
+            "authorization content-length host trailer"
         );
         let response = [
             ("server", "x"),

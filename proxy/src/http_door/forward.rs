@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use firewall_common::Reason;
-use http::{Request, Uri, Version, header, request::Parts, uri::PathAndQuery};
+use http::{Request, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -20,7 +20,7 @@ use super::{
     stack::{Served, internal},
     target::Target,
 };
-use crate::egress::{Connection, Denial, Dialled, Permit};
+use crate::egress::{Connection, Denial, Dialled, Form, Permit, Undialled, ViaFault};
 
 /// How long a kept connection gets to become ready again after its answer ended.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -30,6 +30,7 @@ pub(super) struct Kept {
     sender: SendRequest<RequestBody>,
     permit: Permit,
     address: SocketAddr,
+    form: Form,
 }
 
 /// An upstream's answer, and what it comes over.
@@ -78,13 +79,12 @@ pub(super) async fn forward(
         Some(_) | None => None,
     };
     let mut fresh = kept.is_none();
-    let (mut sender, mut address) = match kept {
-        Some(kept) => (kept.sender, kept.address),
+    let (mut sender, mut address, form) = match kept {
+        Some(kept) => (kept.sender, kept.address, kept.form),
         None => dial(link, &permit).await?,
     };
     let connection = Arc::new(link.egress.begin_connection(permit.clone()));
-    parts.uri = uri(&target).ok_or_else(internal)?;
-    parts.version = Version::HTTP_11;
+    write(&mut parts, &target, &form).ok_or_else(internal)?;
     let mut request = Request::from_parts(parts, RequestBody::new(body, &connection));
     let response = loop {
         connection.reached(address);
@@ -105,7 +105,8 @@ pub(super) async fn forward(
             Some(unsent) if !fresh => {
                 fresh = true;
                 request = unsent;
-                (sender, address) = dial(link, &permit).await?;
+                // By the same way: the policy is the same, and so is the form.
+                (sender, address, _) = dial(link, &permit).await?;
             }
             Some(_) | None => {
                 let error = error.into_error();
@@ -119,6 +120,11 @@ pub(super) async fn forward(
     if parts.status.is_informational() {
         return Err(unanswered(link, &permit, &connection));
     }
+    if matches!(form, Form::Url(_)) && parts.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        connection.failed(Reason::Unreachable);
+        let detail = ViaFault::Unauthorized.to_string();
+        return Err(Answer::unreachable(permit.question(), Some(&detail), false));
+    }
     connection.answered(parts.status.as_u16());
     fields::strip_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
@@ -126,25 +132,45 @@ pub(super) async fn forward(
         sender,
         permit,
         address,
+        form,
     };
     let relay = Relay::new(incoming, connection, Some(kept), link);
     Ok(Served::Relayed(parts, relay))
 }
 
 /// A new connection to where the permit leads.
-pub(super) async fn dial(
+async fn dial(
+    link: &Arc<Link>,
+    permit: &Permit,
+) -> Result<(SendRequest<RequestBody>, SocketAddr, Form), Answer> {
+    let dialled = link.egress.dialler.dial_http(permit).await;
+    let (dialled, form) = dialled.map_err(|it| not_dialled(link, permit, it, false))?;
+    let (sender, address) = begin(link, permit, dialled).await?;
+    Ok((sender, address, form))
+}
+
+/// The same for what is to be no plain HTTP any more.
+pub(super) async fn dial_tunnel(
     link: &Arc<Link>,
     permit: &Permit,
 ) -> Result<(SendRequest<RequestBody>, SocketAddr), Answer> {
-    let Dialled { stream, address } = match link.egress.dialler.dial(permit).await {
-        Ok(dialled) => dialled,
-        Err(reason) => return Err(not_dialled(link, permit, reason, false)),
-    };
+    let dialled = link.egress.dialler.dial(permit).await;
+    let dialled = dialled.map_err(|it| not_dialled(link, permit, it, false))?;
+    begin(link, permit, dialled).await
+}
+
+/// HTTP on a new connection.
+async fn begin(
+    link: &Link,
+    permit: &Permit,
+    dialled: Dialled,
+) -> Result<(SendRequest<RequestBody>, SocketAddr), Answer> {
+    let Dialled { stream, address } = dialled;
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|_broken| not_dialled(link, permit, Reason::Unreachable, false))?;
+        .map_err(|_broken| not_dialled(link, permit, Undialled::default(), false))?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
@@ -154,14 +180,22 @@ pub(super) async fn dial(
 }
 
 /// The answer when what is allowed could not be dialled, or turned out not to be allowed.
-pub(crate) fn not_dialled(link: &Link, permit: &Permit, reason: Reason, close: bool) -> Answer {
+pub(crate) fn not_dialled(
+    link: &Link,
+    permit: &Permit,
+    undialled: Undialled,
+    close: bool,
+) -> Answer {
+    let reason = undialled.reason();
     if reason == Reason::Unreachable {
         let connection = link.egress.begin_connection(permit.clone());
         connection.failed(reason);
-        return Answer::unreachable(permit.question(), None, close);
+        return Answer::unreachable(permit.question(), undialled.detail.as_deref(), close);
     }
-    let rule = permit.rule().cloned();
-    let denial = link.egress.deny(permit.question().clone(), reason, rule);
+    let (question, rule) = (permit.question().clone(), permit.rule().cloned());
+    let denial = link
+        .egress
+        .deny_with(question, reason, rule, undialled.remedy);
     Answer::denied(&denial, close)
 }
 
@@ -188,11 +222,21 @@ pub(super) fn policy_changed(permit: &Permit) -> Answer {
     Answer::denied(&denial, true)
 }
 
-/// What the request line says to a server.
-pub(super) fn uri(target: &Target) -> Option<Uri> {
-    let mut parts = http::uri::Parts::default();
-    parts.path_and_query = Some(PathAndQuery::try_from(&target.path).ok()?);
-    Uri::from_parts(parts).ok()
+/// Writes the request line for whoever gets it: a path for a server, a URL for a proxy.
+pub(super) fn write(parts: &mut Parts, target: &Target, form: &Form) -> Option<()> {
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = Some(PathAndQuery::try_from(&target.path).ok()?);
+    if let Form::Url(authorization) = form {
+        uri.scheme = Some(http::uri::Scheme::HTTP);
+        uri.authority = Some(target.authority().parse().ok()?);
+        if let Some(value) = authorization {
+            let name = header::PROXY_AUTHORIZATION;
+            parts.headers.insert(name, value.clone());
+        }
+    }
+    parts.uri = Uri::from_parts(uri).ok()?;
+    parts.version = Version::HTTP_11;
+    Some(())
 }
 
 /// Puts back what asks for a WebSocket.

@@ -58,6 +58,10 @@ fn leave(link: &Link, upgrade: Option<OnUpgrade>) {
 }
 
 /// What became of a request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, and most are the large one"
+)]
 pub(super) enum Served {
     /// The upstream answered.
     Relayed(http::response::Parts, forward::Relay),

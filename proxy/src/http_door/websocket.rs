@@ -18,13 +18,13 @@ use super::{
     After, Answer, Link,
     body::RequestBody,
     fields,
-    forward::{Relay, ask_upgrade, dial, policy_changed, unanswered, uri},
+    forward::{Relay, ask_upgrade, dial_tunnel, policy_changed, unanswered, write},
     link::regain,
     stack::{Served, internal},
     target::Target,
 };
 use crate::{
-    egress::{Connection, Permit, tunnel},
+    egress::{Connection, Form, Permit, tunnel},
     gateway::websocket::Handshake,
 };
 
@@ -39,11 +39,10 @@ pub(super) async fn open(
     mut parts: Parts,
     upgrade: &mut Option<OnUpgrade>,
 ) -> Result<Served, Answer> {
-    let (mut sender, address) = dial(link, &permit).await?;
+    let (mut sender, address) = dial_tunnel(link, &permit).await?;
     let connection = Arc::new(link.egress.begin_connection(permit.clone()));
     connection.reached(address);
-    parts.uri = uri(&target).ok_or_else(internal)?;
-    parts.version = Version::HTTP_11;
+    write(&mut parts, &target, &Form::Path).ok_or_else(internal)?;
     ask_upgrade(&mut parts.headers);
     let request = Request::from_parts(parts, RequestBody::empty());
     let sent = tokio::select! {

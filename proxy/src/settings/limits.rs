@@ -17,6 +17,9 @@ pub struct Limits {
     /// Most connections of the workload at a time; further ones wait in the kernel's queue. 4096 keeps
     /// a workload that leaks connections below the usual limit of descriptors.
     pub connections: usize,
+    /// Most connections at the doors for egress by host name at a time; further ones wait in the kernel's queue. 16384:
+    /// more than a source address has ports for at once by default is no use.
+    pub tunnels: usize,
     /// From a head's first byte to its last. 10 s: a client on the same host takes microseconds.
     pub head_time: Duration,
     /// How long a connection may wait for its next request. 10 minutes: agents think between turns.
@@ -51,6 +54,7 @@ impl Default for Limits {
             body: 10 * 1024 * 1024,
             head: 16 * 1024,
             connections: 4096,
+            tunnels: 16_384,
             head_time: Duration::from_secs(10),
             keep_alive: Duration::from_secs(600),
             body_idle: Duration::from_secs(60),
@@ -89,6 +93,7 @@ impl Limits {
             1,
             1 << 20,
         );
+        let tunnels = size("tunnels", raw.tunnels, to_u64(default.tunnels), 1, 1 << 20);
         let mut time = |name: &str, value: Option<f64>, default: Duration| match value {
             None => default,
             Some(seconds) if (0.001..=86_400.0).contains(&seconds) => {
@@ -105,6 +110,7 @@ impl Limits {
             body,
             head: usize::try_from(head).unwrap_or(default.head),
             connections: usize::try_from(connections).unwrap_or(default.connections),
+            tunnels: usize::try_from(tunnels).unwrap_or(default.tunnels),
             head_time: time("head_seconds", raw.head_seconds, default.head_time),
             keep_alive: time(
                 "keep_alive_seconds",

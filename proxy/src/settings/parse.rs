@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From raw settings to checked ones, every fault named.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 use keyward_policy::{Policy, PolicyError};
 
 use super::{
     Dns, Limits, OpenedRoute, ProviderSettings, RawProvider, RawSettings, RawUpstream, Resolution,
-    Settings, SettingsError, Target, UpstreamSettings,
+    Settings, SettingsError, Target, UpstreamProxy, UpstreamSettings,
     target::{check_base_path, check_host, split_port},
 };
 use crate::provider::{Provider, Upstream, When, provider, providers};
@@ -52,7 +54,12 @@ impl TryFrom<RawSettings> for Settings {
             )
         });
         let providers = providers.collect();
-        let upstream = parse_upstream(&raw.upstream, &mut faults);
+        let mut upstream = parse_upstream(&raw.upstream, &mut faults);
+        upstream.proxy = raw
+            .upstream_proxy
+            .as_ref()
+            .and_then(|it| UpstreamProxy::parse(it, &mut faults))
+            .map(Arc::new);
         let dns = Dns::parse(&raw.dns, &mut faults);
         let limits = Limits::parse(&raw.limits, &mut faults);
         let policy = Policy::new(&raw.policy).unwrap_or_else(|PolicyError(found)| {
@@ -253,6 +260,7 @@ fn parse_upstream(raw: &RawUpstream, faults: &mut Vec<String>) -> UpstreamSettin
         system_roots,
         resolve,
         http2: raw.http2.unwrap_or(true),
+        proxy: None,
     }
 }
 

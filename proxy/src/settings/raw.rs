@@ -4,7 +4,7 @@
 //! Nothing here is checked; [`Settings`](super::Settings) is. Every struct refuses unknown names, so
 //! that a misspelt limit is a fault and not a missing limit.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
 use keyward_policy::{Answers, RawPolicy};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,9 @@ pub struct RawSettings {
     pub providers: BTreeMap<String, RawProvider>,
     /// How upstreams are reached.
     pub upstream: RawUpstream,
+    /// A proxy that everything goes through that leaves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_proxy: Option<RawUpstreamProxy>,
     /// Which hosts may be reached besides the providers.
     pub policy: RawPolicy,
     /// How names are answered and looked up.
@@ -92,6 +95,28 @@ pub struct RawUpstream {
     pub http2: Option<bool>,
 }
 
+/// A proxy that everything goes through that leaves.
+#[derive(Clone, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawUpstreamProxy {
+    /// `http://host:port` or `https://host:port`, with `user:password@` in front of the host if it asks for them.
+    pub url: String,
+    /// What does not go through it: hosts with all below them, `.suffix`, `*.suffix`, addresses, networks, each with
+    /// `:port` or without, or `*`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub no_proxy: Vec<String>,
+}
+
+/// The URL may hold a password.
+impl fmt::Debug for RawUpstreamProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawUpstreamProxy")
+            .field("url", &"**")
+            .field("no_proxy", &self.no_proxy)
+            .finish()
+    }
+}
+
 /// How names are answered and looked up.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -117,6 +142,8 @@ pub struct RawLimits {
     pub head: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnels: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -27,10 +27,7 @@ use super::{
     first::{Look, Spoken},
 };
 use crate::{
-    egress::{
-        Connection, Dialled, Door, Egress, Permit, Question,
-        tunnel::{carry, linger},
-    },
+    egress::{Connection, Dialled, Door, Egress, Permit, Question, tunnel::linger},
     http_door::{self, Arrived},
     peers::Peer,
 };
@@ -52,7 +49,6 @@ const UNRECOGNIZED_NAME: u8 = 112;
 /// A connection, and what is known of whom it is for.
 pub(crate) struct Flow {
     pub(crate) egress: Arc<Egress>,
-    pub(crate) door: Door,
     pub(crate) stream: TcpStream,
     /// What was read of it already.
     pub(crate) read: BytesMut,
@@ -97,7 +93,9 @@ impl Flow {
                 connection,
             }) => {
                 let (read, limits) = (self.read.into(), self.egress.limits);
-                carry(self.stream, upstream.stream, read, &connection, &limits).await;
+                upstream
+                    .carry(self.stream, read, &connection, &limits)
+                    .await;
             }
             Next::Http => {
                 linger(&self.stream, None);
@@ -115,11 +113,7 @@ impl Flow {
             peer: self.peer,
         };
         let (egress, hosts, port, draining) = (self.egress, self.hosts, self.port, self.draining);
-        if self.door == Door::Transparent {
-            http_door::serve_transparent(egress, arrived, hosts, port, draining).await;
-        } else if let Some(host) = hosts.into_iter().next() {
-            http_door::serve_tunnel(egress, arrived, host, port, draining).await;
-        }
+        http_door::serve_transparent(egress, arrived, hosts, port, draining).await;
     }
 
     /// Decides, and dials.
@@ -142,10 +136,10 @@ impl Flow {
             Some(host) => match self.listen_for(FIRST_WORD, &mut look).await {
                 Heard::Late if look.may_be_tls() => self.listen(&mut look).await,
                 Heard::Late if look.bytes.is_empty() => {
-                    let Some(early) = self.dial(host).await else {
+                    let Some(mut early) = self.dial(host).await else {
                         return Next::Over;
                     };
-                    let heard = self.whoever_speaks(&early, &mut look).await;
+                    let heard = self.whoever_speaks(&mut early, &mut look).await;
                     opened = Some(early);
                     heard
                 }
@@ -196,7 +190,7 @@ impl Flow {
                 self.egress.deny(question, reason, None);
                 if let Some(opened) = opened {
                     opened.connection.failed(reason);
-                    linger(&opened.upstream.stream, Some(Duration::ZERO));
+                    linger(opened.upstream.stream.tcp(), Some(Duration::ZERO));
                 }
                 self.refuse(&heard, reason).await;
                 Next::Over
@@ -218,10 +212,10 @@ impl Flow {
     }
 
     /// Waits until the workload has said what it speaks, or its server has spoken first.
-    async fn whoever_speaks(&mut self, opened: &Opened, look: &mut Look) -> Heard {
+    async fn whoever_speaks(&mut self, opened: &mut Opened, look: &mut Look) -> Heard {
         let first = select! {
             spoken = look.look(&mut self.stream) => Some(heard(spoken)),
-            _ready = opened.upstream.stream.readable() => None,
+            () = opened.upstream.stream.speaks() => None,
             () = opened.connection.ended() => Some(Heard::Broken),
             () = tokio::time::sleep(self.egress.limits.tunnel_idle) => Some(Heard::Broken),
         };
@@ -235,7 +229,7 @@ impl Flow {
 
     fn question(&self, host: Host, scheme: Scheme) -> Question {
         Question {
-            door: self.door,
+            door: Door::Transparent,
             host,
             port: self.port,
             scheme,
@@ -272,7 +266,8 @@ impl Flow {
                     connection,
                 })
             }
-            Err(reason) => {
+            Err(undialled) => {
+                let reason = undialled.reason();
                 connection.failed(reason);
                 Err((reason != Reason::Unreachable).then_some(reason))
             }
@@ -288,10 +283,12 @@ impl Flow {
         {
             return;
         }
-        let alert = match reason {
-            Reason::NameMismatch => UNRECOGNIZED_NAME,
-            Reason::BadClientHello => DECODE_ERROR,
-            _ => ACCESS_DENIED,
+        let alert = if reason == Reason::NameMismatch {
+            UNRECOGNIZED_NAME
+        } else if reason == Reason::BadClientHello {
+            DECODE_ERROR
+        } else {
+            ACCESS_DENIED
         };
         if let Err(error) = timeout(LAST_WORDS, self.alert(alert)).await {
             tracing::debug!(%error, "client goes on after an alert");

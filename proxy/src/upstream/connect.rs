@@ -5,8 +5,6 @@ use std::{
     fmt::Display,
     io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -15,16 +13,12 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use keyward_policy::Name;
 use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{race, tls::Tls};
+use super::{Stream, Wire, race, tls::Tls};
 use crate::{
-    egress::Resolver,
+    egress::{Resolver, Via},
     refusal::UpstreamFault,
     settings::{Scheme, Target, UpstreamSettings},
 };
@@ -46,6 +40,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Connector {
     target: Target,
     fixed: Option<SocketAddr>,
+    via: Option<Via>,
     tls: Tls,
     resolver: Resolver,
     time: Duration,
@@ -73,9 +68,13 @@ impl Connector {
         time: Duration,
     ) -> Self {
         let fixed = settings.resolved(&target.host, target.port);
+        let host = target.host.parse().ok();
+        let via = Via::new(settings, tls.clone(), resolver.clone())
+            .filter(|via| host.is_some_and(|host| via.leads_to(&host, target.port)));
         Self {
             target,
             fixed,
+            via,
             tls,
             resolver,
             time,
@@ -148,19 +147,27 @@ impl Connector {
     async fn stream(
         &self,
         http1_only: bool,
-    ) -> Result<(Stream, SocketAddr, Protocol), UpstreamFault> {
+    ) -> Result<(Stream<Wire>, SocketAddr, Protocol), UpstreamFault> {
         let all = async {
-            let tcp = match self.fixed {
-                Some(address) => race::dial(address).await?,
-                None => self.dial_name().await?,
+            let wire = match (self.fixed, &self.via) {
+                (Some(address), _) => Wire::Plain(race::dial(address).await?),
+                (None, Some(via)) => {
+                    let port = self.target.port;
+                    via.tunnel(&self.target.host, port).await.map_err(|fault| {
+                        tracing::warn!(target_host = %self.target, %fault, "upstream proxy");
+                        UpstreamFault::Unreachable
+                    })?
+                }
+                (None, None) => Wire::Plain(self.dial_name().await?),
             };
-            let address = tcp
+            let address = wire
+                .tcp()
                 .peer_addr()
                 .map_err(|_gone| UpstreamFault::Unreachable)?;
             match self.target.scheme {
-                Scheme::Http => Ok((Stream::Plain(tcp), address, Protocol::Http1)),
+                Scheme::Http => Ok((Stream::Plain(wire), address, Protocol::Http1)),
                 Scheme::Https => {
-                    let tls = self.handshake(tcp, http1_only).await?;
+                    let tls = self.handshake(wire, http1_only).await?;
                     let protocol = match tls.get_ref().1.alpn_protocol() {
                         Some(b"h2") => Protocol::Http2,
                         Some(_) | None => Protocol::Http1,
@@ -176,14 +183,14 @@ impl Connector {
 
     async fn handshake(
         &self,
-        tcp: TcpStream,
+        wire: Wire,
         http1_only: bool,
-    ) -> Result<TlsStream<TcpStream>, UpstreamFault> {
+    ) -> Result<TlsStream<Wire>, UpstreamFault> {
         let config = self.tls.config(http1_only).await?;
         let name = ServerName::try_from(self.target.host.clone())
             .map_err(|_not_a_name| UpstreamFault::TlsFailed)?;
         TlsConnector::from(config)
-            .connect(name, tcp)
+            .connect(name, wire)
             .await
             .map_err(|error| {
                 tracing::warn!(target_host = %self.target, %error, "TLS handshake failed");
@@ -217,68 +224,4 @@ impl Connector {
 fn broken(error: hyper::Error) -> UpstreamFault {
     tracing::debug!(%error, "HTTP handshake failed");
     UpstreamFault::Reset
-}
-
-/// Bytes to the upstream.
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-macro_rules! either {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Stream::Plain($stream) => {
-                let $stream = Pin::new($stream);
-                $call
-            }
-            Stream::Tls($stream) => {
-                let $stream = Pin::new($stream);
-                $call
-            }
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_read(cx, buffer))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, stream => stream.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, stream => stream.poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_shutdown(cx))
-    }
 }

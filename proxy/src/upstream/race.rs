@@ -49,7 +49,7 @@ fn alternate<T>(first: Vec<T>, second: Vec<T>) -> impl Iterator<Item = T> {
     })
 }
 
-pub(super) async fn dial(address: SocketAddr) -> Result<TcpStream, UpstreamFault> {
+pub(crate) async fn dial(address: SocketAddr) -> Result<TcpStream, UpstreamFault> {
     let stream = TcpStream::connect(address).await.map_err(|error| {
         tracing::debug!(%address, %error, "connect failed");
         UpstreamFault::Unreachable

@@ -101,16 +101,18 @@ impl Doors {
     /// The audit log in short: verdict, host, and reason or path.
     pub(crate) async fn verdicts(&mut self, count: usize) -> Vec<String> {
         let lines = self.audit(count).await;
-        let text = |line: &serde_json::Value, name: &str| match &line[name] {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => format!(" {text}"),
-            other => format!(" {other}"),
+        let text = |line: &serde_json::Value, name: &str| {
+            let value = line.get(name)?;
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            Some(format!(" {text}"))
         };
         let short = |line: &serde_json::Value| {
             let names = [
                 "scheme", "host", "port", "method", "path", "status", "reason",
             ];
-            let all: String = names.iter().map(|it| text(line, it)).collect();
+            let all: String = names.iter().filter_map(|it| text(line, it)).collect();
             format!("{}{all}", line["verdict"].as_str().unwrap())
         };
         lines.iter().map(short).collect()

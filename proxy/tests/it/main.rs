@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The proxy from outside: in this process over real TLS, and as a process of its own.
 
+#[cfg(test)]
 mod dns;
 #[cfg(test)]
 mod doors;
@@ -8,6 +9,8 @@ mod doors;
 mod explicit;
 #[cfg(test)]
 mod gateway;
+#[cfg(test)]
+mod http_door;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
@@ -19,6 +22,10 @@ mod streaming;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod transparent;
+#[cfg(test)]
 mod upstream;
+#[cfg(test)]
+mod via;
 #[cfg(test)]
 mod websocket;

@@ -9,7 +9,7 @@ use keyward_policy::{Asked, Entry, Host, Policy, RawPolicy, Scheme};
 
 use crate::reading::{Event, Line, Names, Verdict};
 
-/// Most hosts that are told apart. Nobody reviews a longer policy, and rules are tried against each other.
+/// Most hosts that are told apart. Nobody reviews a longer policy, and each rule is tried on each of them.
 const MAX_APART: usize = 1000;
 
 /// Most commands that are named behind a rule.
@@ -199,14 +199,14 @@ impl Needs {
                 }
             }
         }
-        let mut rules: Vec<_> = smallest(
-            wants
-                .iter()
-                .map(|(host, port, scheme, _)| (host, *port, *scheme)),
-        )
-        .into_iter()
-        .filter_map(|rule| Some((policy_of(&rule)?, rule, Use::default())))
-        .collect();
+        let asked_for = wants
+            .iter()
+            .map(|(host, port, scheme, _)| (host.clone(), *port, *scheme));
+        let mut rules: Vec<_> = keyward_policy::suggest(asked_for)
+            .rules
+            .into_iter()
+            .filter_map(|rule| Some((policy_of(&rule)?, rule, Use::default())))
+            .collect();
         for (host, port, scheme, used) in wants {
             let asked = asked(&host, port, scheme);
             let covers = |policy: &Policy| policy.decide(&asked).outcome.is_ok();
@@ -236,35 +236,6 @@ impl Needs {
             mode: self.mode,
         }
     }
-}
-
-/// The fewest rules that allow all of these: a rule that an earlier one makes needless is left out. Short names come
-/// first, because a rule for a name is one for the names below it, too.
-fn smallest<'a>(wants: impl Iterator<Item = (&'a Host, u16, Scheme)>) -> Vec<String> {
-    let mut wants: Vec<_> = wants.collect();
-    wants.sort_by_cached_key(|(host, port, _)| {
-        let name = host.to_string();
-        (name.matches('.').count(), name, *port)
-    });
-    let mut rules = Vec::new();
-    let mut policies: Vec<Policy> = Vec::new();
-    for (host, port, scheme) in wants {
-        let asked = asked(host, port, scheme);
-        if policies
-            .iter()
-            .any(|policy| policy.decide(&asked).outcome.is_ok())
-        {
-            continue;
-        }
-        if let Some(rule) = Policy::remedy(&asked)
-            && let Some(policy) = policy_of(&rule)
-        {
-            policies.push(policy);
-            rules.push(rule);
-        }
-    }
-    rules.sort();
-    rules
 }
 
 fn policy_of(rule: &str) -> Option<Policy> {
@@ -492,15 +463,15 @@ mod tests {
         assert_eq!(
             rules(&it),
             [
-                "203.0.113.80:8443",
                 "db.example.com:5432",
                 "github.com",
                 "github.com:22",
-                "registry.example.com"
+                "registry.example.com",
+                "203.0.113.80:8443"
             ]
         );
         assert_eq!(it.host_ports.keys().copied().collect::<Vec<_>>(), [6379]);
         // api.github.com is below github.com.
-        assert_eq!(it.rules[2].1.count, 5);
+        assert_eq!(it.rules[1].1.count, 5);
     }
 }

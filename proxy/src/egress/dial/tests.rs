@@ -12,7 +12,7 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode},
     rr::{RData, Record, RecordType},
 };
-use keyward_policy::{Entry, Policy, RawPolicy, Scheme};
+use keyward_policy::{Answers, Entry, Policy, RawPolicy, Scheme};
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
@@ -20,7 +20,7 @@ use crate::{
     egress::{Door, Egress, Names, Question},
     peers::Peers,
     request_log::RequestLog,
-    settings::{Answers, Dns, Limits, RawSettings, Settings},
+    settings::{Limits, RawSettings, Settings},
     upstream::tls::Tls,
 };
 
@@ -60,8 +60,7 @@ fn egress(server: SocketAddr, allow: &[String]) -> Egress {
     let raw = toml::from_str::<RawSettings>(&format!("dns.servers = ['{server}']")).unwrap();
     let settings = Settings::try_from(raw).unwrap();
     let (tls, _loader) = Tls::new(&settings.upstream);
-    let dns: &Dns = &settings.dns;
-    let resolver = Resolver::new(dns, tls);
+    let resolver = Resolver::new(&settings.dns, tls);
     let entry = |rule: &String| Entry {
         rule: rule.clone(),
         ..Entry::default()
@@ -77,7 +76,7 @@ fn egress(server: SocketAddr, allow: &[String]) -> Egress {
         Arc::new(Peers::unknown()),
         RequestLog::none(),
         Names::new(Answers::Synthetic),
-        Dialler::new(upstream, resolver, Duration::from_secs(5)),
+        Dialler::new(upstream, resolver, None, Duration::from_secs(5)),
         policy.unwrap(),
     )
 }
@@ -92,7 +91,8 @@ async fn dial(egress: &Egress, name: &str, port: u16) -> Result<Dialled, Reason>
         peer: None,
     };
     let permit = egress.judge(question).unwrap();
-    egress.dialler.dial(&permit).await
+    let dialled = egress.dialler.dial(&permit).await;
+    dialled.map_err(|it| it.reason())
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn a_name_does_not_lead_to_a_private_address_unless_a_rule_names_that_netw
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(
             peer,
-            dialled.stream.local_addr().unwrap(),
+            dialled.stream.tcp().local_addr().unwrap(),
             "nothing came before"
         );
     }
@@ -141,4 +141,6 @@ async fn a_name_does_not_lead_to_a_private_address_unless_a_rule_names_that_netw
         let refused = dial(&open, name, port).await.err();
         assert_eq!(refused, Some(Reason::PrivateAddress), "{name}");
     }
+    // And nothing but what was meant to arrived.
+    assert!(timeout(Duration::ZERO, listener.accept()).await.is_err());
 }

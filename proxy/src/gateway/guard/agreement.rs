@@ -7,8 +7,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bytes::Bytes;
-use http::{Request, Response};
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     Guarded, Verdicts,
-    transcript::{Transcript, transcript},
+    head::Accepts,
+    transcript::{Transcript, transcript_of},
 };
 use crate::{refusal::Refusal, settings::Limits};
 
@@ -88,13 +89,19 @@ where
 }
 
 /// The same, from what the guard makes of the bytes.
-fn expected(bytes: &[u8]) -> (Vec<Read>, Transcript) {
-    let all = transcript(bytes, 16 * 1024);
+fn expected(bytes: &[u8], accepts: Accepts) -> (Vec<Read>, Transcript) {
+    let all = transcript_of(bytes, 16 * 1024, accepts);
     let requests = all.requests.iter().map(|request| {
         // Latin-1: one character a byte, so that nothing is lost.
         let head: String = request.head.iter().copied().map(char::from).collect();
         let mut lines = head.split("\r\n").take_while(|it| !it.is_empty());
-        let line = lines.next().unwrap_or_default().to_owned();
+        let mut words = lines.next().unwrap_or_default().split(' ');
+        let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        // A URL without a path is shown with one.
+        let uri = target
+            .parse::<Uri>()
+            .map_or(target.to_owned(), |it| it.to_string());
+        let line = format!("{method} {uri} {}", words.next().unwrap_or(""));
         let headers = lines
             .filter_map(|it| it.split_once(':'))
             .map(|(name, value)| {
@@ -122,7 +129,11 @@ fn sorted(mut requests: Vec<Read>) -> Vec<Read> {
     requests
 }
 
-async fn through(bytes: &[u8], pieces: usize, guarded: bool) -> (Vec<Read>, Option<Refusal>) {
+async fn through(
+    bytes: &[u8],
+    pieces: usize,
+    guarded: Option<Accepts>,
+) -> (Vec<Read>, Option<Refusal>) {
     let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
     let feed = async {
         for piece in bytes.chunks(pieces.max(1)) {
@@ -134,9 +145,10 @@ async fn through(bytes: &[u8], pieces: usize, guarded: bool) -> (Vec<Read>, Opti
         drop(tokio::io::copy(&mut ours, &mut tokio::io::sink()).await);
     };
     let served = async {
-        if guarded {
+        if let Some(accepts) = guarded {
             let verdicts = Arc::new(Verdicts::default());
-            let guard = Guarded::new(theirs, Arc::clone(&verdicts), Limits::default());
+            let (read, limits) = (BytesMut::new(), Limits::default());
+            let guard = Guarded::accepting(accepts, theirs, read, Arc::clone(&verdicts), limits);
             serve(guard, Some(verdicts)).await
         } else {
             serve(theirs, None).await
@@ -161,6 +173,8 @@ fn header() -> impl Strategy<Value = String> {
         1 => Just("Content-Length: +3\r\n".to_owned()),
         1 => Just("Expect: 100-continue\r\n".to_owned()),
         1 => Just("Connection: close\r\n".to_owned()),
+        1 => Just("Upgrade: h2c\r\n".to_owned()),
+        1 => Just("Upgrade: websocket\r\n".to_owned()),
         1 => Just(" folded\r\n".to_owned()),
         1 => Just("a: b\n".to_owned()),
         1 => Just("a : b\r\n".to_owned()),
@@ -185,6 +199,9 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         8 => "(GET|POST|DELETE) /[a-z0-9/?=%.]{0,12} HTTP/1.1",
         1 => "(GET|PRI|get|CONNECT) (/|\\*|x:1|//x) HTTP/(1.0|1.1|2.0)",
+        2 => "(GET|OPTIONS) [hH]ttp://[a-z\\[\\]:.0-9]{1,8}(/[a-z0-9/?=|^{}.]{0,8})? HTTP/1.1",
+        1 => "CONNECT (x|\\[::1\\]|a\\.b):[0-9]{1,5} HTTP/1.[01]",
+        1 => "OPTIONS \\* HTTP/1.1",
     ];
     let framing = prop_oneof![
         2 => Just(String::new()),
@@ -229,33 +246,60 @@ proptest! {
 
     #[test]
     fn hyper_reads_what_the_guard_accepts(bytes in connection(), pieces in 1_usize..80) {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        let (guarded, bare) = runtime.unwrap().block_on(async {
-            (through(&bytes, pieces, true).await, through(&bytes, usize::MAX, false).await)
-        });
-        let (expected, all) = expected(&bytes);
-        // A connection may end before its last request is read: after `Connection: close`.
-        let closes = |it: &Read| {
-            it.headers.iter().any(|(name, value)| {
-                name == "connection" && value.to_ascii_lowercase().windows(5).any(|it| it == b"close")
-            })
-        };
-        let served = expected.iter().position(closes).map_or(expected.len(), |at| at + 1);
-        let ended = served < expected.len();
-        // A body that does not end, or is broken, ends the connection as well.
-        let broken = expected.iter().position(|it| it.body.is_none());
-        let served = broken.map_or(served, |at| served.min(at + 1));
-        let expected = sorted(expected.into_iter().take(served).collect());
-        // A body that is found broken before its request is handed over is refused together with its head.
-        let refused_whole = broken.is_some() && guarded.1.is_some();
-        let heard = expected.len() - usize::from(refused_whole);
-        prop_assert_eq!(&sorted(guarded.0)[..], &expected[..heard]);
-        if all.refusal.is_some() && !ended && broken.is_none() && !expected.iter().any(closes) {
-            prop_assert_eq!(guarded.1, all.refusal);
-        }
-        if all.refusal.is_none() && !all.upgrade && !all.held {
-            prop_assert_eq!(&sorted(bare.0), &expected);
-        }
+        agree(&bytes, pieces, Accepts::Paths)?;
     }
+
+    #[test]
+    fn the_same_for_a_server(bytes in connection(), pieces in 1_usize..80) {
+        agree(&bytes, pieces, Accepts::Server)?;
+    }
+
+    #[test]
+    fn the_same_for_a_proxy(bytes in connection(), pieces in 1_usize..80) {
+        agree(&bytes, pieces, Accepts::Proxy)?;
+    }
+}
+
+fn agree(bytes: &[u8], pieces: usize, accepts: Accepts) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    let (guarded, bare) = runtime.unwrap().block_on(async {
+        (
+            through(bytes, pieces, Some(accepts)).await,
+            through(bytes, usize::MAX, None).await,
+        )
+    });
+    let (expected, all) = expected(bytes, accepts);
+    // A connection may end before its last request is read: after `Connection: close`.
+    let closes = |it: &Read| {
+        it.headers.iter().any(|(name, value)| {
+            name == "connection"
+                && value
+                    .to_ascii_lowercase()
+                    .windows(5)
+                    .any(|it| it == b"close")
+        })
+    };
+    let served = expected
+        .iter()
+        .position(closes)
+        .map_or(expected.len(), |at| at + 1);
+    let ended = served < expected.len();
+    // A body that does not end, or is broken, ends the connection as well.
+    let broken = expected.iter().position(|it| it.body.is_none());
+    let served = broken.map_or(served, |at| served.min(at + 1));
+    let expected = sorted(expected.into_iter().take(served).collect());
+    // A body that is found broken before its request is handed over is refused together with its head.
+    let refused_whole = broken.is_some() && guarded.1.is_some();
+    let heard = expected.len() - usize::from(refused_whole);
+    prop_assert_eq!(&sorted(guarded.0)[..], &expected[..heard]);
+    if all.refusal.is_some() && !ended && broken.is_none() && !expected.iter().any(closes) {
+        prop_assert_eq!(guarded.1, all.refusal);
+    }
+    if all.refusal.is_none() && !all.upgrade && !all.held {
+        prop_assert_eq!(&sorted(bare.0), &expected);
+    }
+    Ok(())
 }

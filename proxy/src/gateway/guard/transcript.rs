@@ -4,7 +4,7 @@
 
 use super::{
     chunks::Chunks,
-    head::{Framing, Scanner},
+    head::{Accepts, Framing, Scanner},
 };
 use crate::refusal::Refusal;
 
@@ -34,12 +34,18 @@ pub struct Transcript {
     pub upgrade: bool,
 }
 
-/// Delimits `bytes`, with heads of at most `limit` bytes.
+/// Delimits `bytes`, with heads of at most `limit` bytes, as an API that takes paths.
 #[must_use]
-pub fn transcript(mut bytes: &[u8], limit: usize) -> Transcript {
+pub fn transcript(bytes: &[u8], limit: usize) -> Transcript {
+    transcript_of(bytes, limit, Accepts::Paths)
+}
+
+/// The same, as whoever takes such requests.
+#[must_use]
+pub fn transcript_of(mut bytes: &[u8], limit: usize, accepts: Accepts) -> Transcript {
     let mut all = Transcript::default();
     while !bytes.is_empty() && all.refusal.is_none() && !all.upgrade {
-        let head = match Scanner::default().scan(bytes, limit) {
+        let head = match Scanner::new(accepts).scan(bytes, limit) {
             Ok(Some(head)) => head,
             Ok(None) => break,
             Err(refusal) => {

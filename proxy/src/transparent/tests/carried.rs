@@ -19,9 +19,9 @@ async fn tunnel(world: &World) -> (Client, TcpStream) {
 
 async fn tunnel_to(world: &World, host: &str) -> (Client, TcpStream) {
     let mut client = world.connect(&[host], 7000).await;
-    send(&mut client.stream, b"first").await;
+    send(&mut client.stream, b"\0first").await;
     let mut upstream = world.arrived().await;
-    expect(&mut upstream, b"first").await;
+    expect(&mut upstream, b"\0first").await;
     (client, upstream)
 }
 
@@ -208,7 +208,7 @@ async fn much_is_carried_both_ways_at_once_without_a_byte_changed() {
     );
     client.served.await.unwrap();
     let lines = world.lines();
-    assert_eq!(lines[0]["bytes_up"], UP + 5);
+    assert_eq!(lines[0]["bytes_up"], UP + 6);
     assert_eq!(lines[0]["bytes_down"], DOWN);
 }
 

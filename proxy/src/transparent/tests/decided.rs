@@ -39,7 +39,8 @@ async fn denied(
     // It may have been reset by now.
     drop(client.stream.write_all(bytes).await);
     let got = client.rest().await;
-    client.over().await;
+    drop(client.stream);
+    client.served.await.unwrap();
     assert!(world.nothing_arrived().await);
     let lines = world.lines().split_off(before);
     let [line] = lines.as_slice() else {
@@ -235,7 +236,8 @@ async fn pieces_make_no_difference() {
             tokio::task::yield_now().await;
         }
         client.rest().await;
-        client.over().await;
+        drop(client.stream);
+        client.served.await.unwrap();
         assert!(world.nothing_arrived().await);
     }
 }
@@ -315,14 +317,19 @@ async fn what_is_not_tls_does_not_pass_where_only_tls_may() {
 
 #[tokio::test]
 async fn http2_without_tls_is_refused_where_requests_are_judged() {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let mut world = World::new(&["http://allowed.test"]).await;
+    let mut world = World::new(&["tcp://allowed.test:80"]).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     assert_eq!(
-        denied(&mut world, &["allowed.test"], 80, PREFACE).await,
+        denied(&mut world, &["allowed.test"], 80, preface).await,
         expected(RESET, "allowed.test", "http2_plaintext")
     );
-    world.reload(&["tcp://allowed.test:80"]);
-    passes(&world, &["allowed.test"], 80, PREFACE).await;
+    passes(
+        &world,
+        &["allowed.test"],
+        80,
+        b"PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -339,7 +346,8 @@ async fn where_anything_may_be_spoken_a_server_name_still_has_to_agree() {
     let mut upstream = world.arrived().await;
     send(&mut client.stream, &bytes).await;
     assert_eq!(client.rest().await, alert(112));
-    client.over().await;
+    drop(client.stream);
+    client.served.await.unwrap();
     assert_eq!(rest(&mut upstream).await, RESET);
     let mut client = world.connect(&["allowed.test"], 993).await;
     let mut upstream = world.arrived().await;

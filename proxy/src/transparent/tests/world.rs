@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     credential::Credentials,
-    egress::{Door, Egress},
+    egress::Egress,
     peers::Peers,
     request_log::RequestLog,
     server::{Logs, Server},
@@ -71,7 +71,6 @@ impl World {
         let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = upstream.local_addr().unwrap();
         let mut raw: RawSettings = toml::from_str(toml).unwrap();
-        raw.upstream.system_roots = Some(false);
         for name in ["allowed.test", "other.test", "third.test"] {
             raw.upstream.resolve.push(format!("{name}={address}"));
         }
@@ -107,7 +106,6 @@ impl World {
         stream.set_nodelay(true).unwrap();
         let flow = Flow {
             egress: Arc::clone(&self.egress),
-            door: Door::Transparent,
             stream: accepted,
             read: BytesMut::new(),
             hosts: hosts.iter().map(|it| it.parse::<Host>().unwrap()).collect(),
