@@ -40,7 +40,7 @@ const TOOLS: [(&str, &str, &str); 8] = [
     (
         "java",
         "https",
-        "java -Djavax.net.ssl.trustStore=trusted.p12 -cp programs Fetch $1",
+        "java -Djavax.net.ssl.trustStore=trusted.p12 -Djavax.net.ssl.trustStorePassword=changeit -cp programs Fetch $1",
     ),
     // Static, with the C library's resolver, which looks at the addresses and sorts them.
     ("c", "http", "programs/fetch-c $1"),

@@ -39,13 +39,17 @@ impl Source {
     /// `host` is the environment of whoever called; `identity` is who that is, if keyward is root on his behalf.
     pub fn new(flags: &EgressArgs, identity: Option<&Identity>, host: &Variables) -> Self {
         let text = |value: &std::ffi::OsString| value.to_str().map(str::to_owned);
-        let environment: BTreeMap<String, String> = host
+        let mut environment: BTreeMap<String, String> = host
             .iter()
             .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
             .collect();
         let home = identity
             .map(|it| it.home.clone())
             .or_else(|| environment.get("HOME").map(PathBuf::from));
+        // sudo leaves root's, which the package managers that are asked may not read.
+        if let Some(home) = home.as_deref().and_then(Path::to_str) {
+            environment.insert("HOME".to_owned(), home.to_owned());
+        }
         let user = identity.map(|it| (it.uid.as_raw(), it.gid.as_raw()));
         Self {
             flags: flags.clone(),

@@ -21,7 +21,7 @@ int main(int argc, char **argv) {
             perror("connect");
             continue;
         }
-        snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", path, host);
+        snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host);
         write(connection, request, strlen(request));
         ssize_t length, all = 0;
         while ((length = read(connection, answer + all, sizeof answer - 1 - all)) > 0) all += length;
