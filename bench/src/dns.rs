@@ -2,8 +2,7 @@
 //! keyward's DNS door next to dnsmasq and to unbound: answers to a name that each of them knows.
 //!
 //! Everything is on loopback in a fresh network namespace: the client on one core, servers on another. keyward is
-//! measured as it comes, with the client as the workload of a `keyward run`. It writes a line for each question; a
-//! dnsmasq that does the same is among the contestants.
+//! measured as it comes, with the client as the workload of a `keyward run`.
 
 mod contestants;
 

@@ -24,6 +24,9 @@ use crate::stats::Summary;
 use crate::table::{self, Row};
 use crate::{namespace, origin, process};
 
+/// Descriptors that a proxy may need for other things than tunnels.
+const SPARE: u64 = 1000;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The keyward to measure
@@ -46,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 300)]
     time: u64,
 
-    /// Idle tunnels to hold open for the memory measurement
+    /// Idle tunnels to hold open for the memory measurement; fewer where there are not descriptors for so many
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     tunnels: usize,
 
@@ -80,13 +83,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     namespace::enter()?;
     namespace::add_address(origin::ADDRESS)?;
     namespace::free_ports()?;
-    process::raise_descriptor_limit()?;
+    let descriptors = process::raise_descriptor_limit()?;
+    let tunnels = usize::try_from(descriptors.saturating_sub(SPARE) / 2)
+        .map_or(args.tunnels, |most| most.min(args.tunnels));
     let cores = Cores::choose()?;
     let scratch = tempfile::tempdir().context("a temporary directory")?;
     let copy = OwnCopy::make()?;
     let setup = Setup {
         args,
         cores,
+        descriptors,
         scratch: scratch.path(),
         client: copy.path()?,
         certificate: cores::on(cores.load, origin::start)?,
@@ -120,7 +126,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         // A fresh one: what it kept from the load would hide what a tunnel costs.
         drop(entry);
         let mut entry = setup.start(contestant)?;
-        let idle_tunnels = measure::idle(&mut entry, args.tunnels)
+        let idle_tunnels = measure::idle(&mut entry, tunnels)
             .with_context(|| format!("idle tunnels, {}", contestant.name()))?;
         results.push(Contested {
             name: contestant.name(),

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(10);
@@ -82,13 +82,19 @@ impl Drop for Server {
     }
 }
 
-/// Lets this process, and those that it starts, have as many descriptors as any measurement takes.
-pub(crate) fn raise_descriptor_limit() -> Result<()> {
-    let limit = Rlimit {
-        current: Some(DESCRIPTORS),
-        maximum: Some(DESCRIPTORS),
+/// Lets this process, and those that it starts, have as many descriptors as any measurement takes, or as many as may
+/// be had. Returns how many.
+pub(crate) fn raise_descriptor_limit() -> Result<u64> {
+    let before = getrlimit(Resource::Nofile);
+    let limit = |count| Rlimit {
+        current: count,
+        maximum: count,
     };
-    setrlimit(Resource::Nofile, limit).context("raising RLIMIT_NOFILE")
+    // In some containers root cannot raise the upper limit.
+    setrlimit(Resource::Nofile, limit(Some(DESCRIPTORS)))
+        .or_else(|_refused| setrlimit(Resource::Nofile, limit(before.maximum)))
+        .context("raising RLIMIT_NOFILE")?;
+    Ok(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
 }
 
 /// Processes that are measured as one.
@@ -96,14 +102,14 @@ pub(crate) fn raise_descriptor_limit() -> Result<()> {
 pub(crate) struct Processes(Vec<u32>);
 
 impl Processes {
-    /// Those below `pid` whose program is called so.
+    /// Those below `pid` whose arguments begin with this name.
     pub(crate) fn below(pid: u32, name: &str) -> Result<Self> {
         let mut found = Vec::new();
         let mut waiting = vec![pid];
         while let Some(pid) = waiting.pop() {
-            // What has ended since has no name any more.
-            let path = format!("/proc/{pid}/comm");
-            if fs::read_to_string(path).is_ok_and(|it| it.trim_end() == name) {
+            // What has ended since has none any more.
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if arguments.split(|it| *it == 0).next() == Some(name.as_bytes()) {
                 found.push(pid);
             }
             waiting.extend(children(pid)?);

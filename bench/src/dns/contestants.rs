@@ -24,17 +24,15 @@ pub(super) enum Contestant {
     Unbound,
     Dnsmasq,
     DnsmasqCached,
-    DnsmasqLogging,
     Keyward,
 }
 
 impl Contestant {
     /// unbound first: a dnsmasq asks it once.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 4] = [
         Self::Unbound,
         Self::Dnsmasq,
         Self::DnsmasqCached,
-        Self::DnsmasqLogging,
         Self::Keyward,
     ];
 
@@ -43,7 +41,6 @@ impl Contestant {
             Self::Unbound => "unbound",
             Self::Dnsmasq => "dnsmasq",
             Self::DnsmasqCached => "dnsmasq-cached",
-            Self::DnsmasqLogging => "dnsmasq-logging",
             Self::Keyward => "keyward",
         }
     }
@@ -53,8 +50,7 @@ impl Contestant {
             Self::Unbound => "unbound, local data",
             Self::Dnsmasq => "dnsmasq, `--address`",
             Self::DnsmasqCached => "dnsmasq, from its cache, after it asked unbound once",
-            Self::DnsmasqLogging => "dnsmasq, `--address`, every query in a log file",
-            Self::Keyward => "`keyward run`, an allowed name, every query in a log file",
+            Self::Keyward => "`keyward run`, an allowed name",
         }
     }
 
@@ -63,7 +59,6 @@ impl Contestant {
             Self::Unbound => Ipv4Addr::new(127, 0, 0, 2),
             Self::Dnsmasq => Ipv4Addr::new(127, 0, 0, 3),
             Self::DnsmasqCached => Ipv4Addr::new(127, 0, 0, 4),
-            Self::DnsmasqLogging => Ipv4Addr::new(127, 0, 0, 5),
             Self::Keyward => Ipv4Addr::UNSPECIFIED,
         }
     }
@@ -99,10 +94,6 @@ impl Setup<'_> {
             Contestant::DnsmasqCached => {
                 let server = format!("--server={}", Contestant::Unbound.address());
                 self.dnsmasq(contestant, &directory, &[&server])
-            }
-            Contestant::DnsmasqLogging => {
-                let log = format!("--log-facility={}/log", directory.display());
-                self.dnsmasq(contestant, &directory, &[&answer, "--log-queries", &log])
             }
             Contestant::Keyward => return self.keyward(&directory),
         };

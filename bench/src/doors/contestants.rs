@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::Args;
+use super::{Args, SPARE};
 use crate::client::{self, Client, Proxy};
 use crate::cores::{self, Cores};
 use crate::keyward;
@@ -73,6 +73,8 @@ pub(super) struct Entry {
 pub(super) struct Setup<'a> {
     pub(super) args: &'a Args,
     pub(super) cores: Cores,
+    /// That a process may have.
+    pub(super) descriptors: u64,
     pub(super) scratch: &'a Path,
     /// This program, where everybody can run it.
     pub(super) client: String,
@@ -132,8 +134,10 @@ impl Setup<'_> {
         let listener = |name: &str, port: u16| {
             format!("listen {name}\n    bind {listen}:{port}\n    server origin {ADDRESS}:{port}\n")
         };
+        // Left to itself it keeps a quarter of the descriptors for pipes.
+        let most = self.descriptors.saturating_sub(SPARE / 2) / 2;
         let text = format!(
-            "global\n    maxconn 30000\n    nbthread 1\n    log stderr format raw local0\n\
+            "global\n    maxconn {most}\n    maxpipes 100\n    nbthread 1\n    log stderr format raw local0\n\
              defaults\n    mode tcp\n    log global\n    option tcplog\n    option splice-auto\n    \
              timeout connect 10s\n    timeout client 1h\n    timeout server 1h\n{}{}",
             listener("plain", PORT),
@@ -170,9 +174,10 @@ impl Setup<'_> {
              netdb_filename none\n\
              coredump_dir none\n\
              pinger_enable off\n\
-             max_filedescriptors 65536\n\
+             max_filedescriptors {}\n\
              read_timeout 1 hour\n\
-             shutdown_lifetime 0 seconds\n"
+             shutdown_lifetime 0 seconds\n",
+            self.descriptors
         );
         let config = format!("{directory}/squid.conf");
         fs::write(&config, text).context("writing squid.conf")?;
