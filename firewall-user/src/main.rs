@@ -92,7 +92,11 @@ fn harden() -> io::Result<CoreLimit> {
 fn fail(error: &impl fmt::Display, status: u8) -> ExitCode {
     // Nobody is left to tell if standard error is closed.
     for line in error.to_string().lines().filter(|line| !line.is_empty()) {
-        let prefix = if line.starts_with(' ') {
+        // A line of a file that is shown begins with its number.
+        let is_shown = line
+            .trim_start_matches(|it: char| it.is_ascii_digit())
+            .starts_with(" |");
+        let prefix = if line.starts_with(' ') || is_shown {
             ""
         } else {
             "keyward: "
