@@ -13,10 +13,13 @@ use super::PrivateFile;
 
 /// Where Chromium and its kin look for managed settings, below `/etc`.
 /// <https://chromium.googlesource.com/chromium/src/+/HEAD/docs/enterprise/add_new_policy.md>
-const CHROMIUM: [&str; 4] = [
+///
+/// Chrome for Testing is what browser automation downloads.
+const CHROMIUM: [&str; 5] = [
     "chromium/policies/managed",
     "chromium-browser/policies/managed",
     "opt/chrome/policies/managed",
+    "opt/chrome_for_testing/policies/managed",
     "opt/edge/policies/managed",
 ];
 
@@ -69,13 +72,13 @@ mod tests {
     fn they_are_json_and_an_administrators_own_stays() {
         let etc = tempfile::tempdir().unwrap();
         let files = policies(etc.path()).unwrap();
-        assert_eq!(files.len(), 5);
+        assert_eq!(files.len(), 6);
         for file in &files {
             let parsed: serde_json::Value = serde_json::from_str(&file.content).unwrap();
             assert!(parsed.is_object(), "{}", file.path.display());
         }
         std::fs::create_dir_all(etc.path().join("firefox/policies")).unwrap();
         std::fs::write(etc.path().join(FIREFOX), "{}").unwrap();
-        assert_eq!(policies(etc.path()).unwrap().len(), 4);
+        assert_eq!(policies(etc.path()).unwrap().len(), 5);
     }
 }
