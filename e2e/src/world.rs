@@ -13,7 +13,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
-use crate::host::{Host, Running, eventually, on_a_host, succeed};
+use crate::host::{Host, Running, USER, eventually, on_a_host, succeed};
 
 /// Name and address of every host outside.
 pub const HOSTS: [(&str, &str); 10] = [
@@ -133,7 +133,12 @@ impl<'a> World<'a> {
 
     /// `keyward run` with these flags; the command is still to be added, behind `--`.
     pub fn keyward(&self, flags: &[&str]) -> Command {
-        let mut command = self.host.run();
+        self.keyward_as(USER, flags)
+    }
+
+    /// The same, as another user.
+    pub fn keyward_as(&self, user: &str, flags: &[&str]) -> Command {
+        let mut command = self.host.run_as(user);
         command
             .args(flags)
             .args(["--env", "PROBE_PROXY=172.30.0.30:3128"])
@@ -184,7 +189,8 @@ fn hosts() -> String {
     )
 }
 
-/// The machine's, and the one that commands run as, with a home and a shell: some programs insist on that.
+/// The machine's, and the one that commands run as, with a home and a shell: some programs insist on that. The
+/// workload has an `/etc` without the mounts of this one, and so without that user.
 fn users(directory: &Path) -> String {
     let home = directory.join("home");
     fs::create_dir(&home).expect("a home");
