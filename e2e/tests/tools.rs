@@ -17,7 +17,7 @@ const ALLOWED: &str = "203.0.113.10";
 const AT_ONCE: f64 = 20.0;
 
 /// Name, and what fetches `$1`; `$1` begins with what stands in front of the host's name.
-const TOOLS: [(&str, &str, &str); 8] = [
+const TOOLS: [(&str, &str, &str); 10] = [
     ("curl", "https", "curl -sSf $1"),
     // GnuTLS knows no variable for whom to trust.
     (
@@ -29,6 +29,16 @@ const TOOLS: [(&str, &str, &str); 8] = [
         "urllib",
         "https",
         "/usr/bin/python3 -c 'import sys, urllib.request as it; print(it.urlopen(sys.argv[1]).read())' $1",
+    ),
+    (
+        "ruby",
+        "https",
+        "ruby -ropen-uri -e 'puts URI.open(ARGV[0]).read' $1",
+    ),
+    (
+        "php",
+        "https",
+        "php -r 'print(file_get_contents($argv[1]) ?: exit(1));' $1",
     ),
     // It reads no proxy variables.
     (
