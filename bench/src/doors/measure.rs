@@ -26,6 +26,12 @@ pub(super) const ROWS: &[Quantity] = &[
     ("up, 1 stream, MiB/s", 0, |it| Some(it.up_one)),
     ("up, 8 streams, MiB/s", 0, |it| Some(it.up_many)),
     ("its core busy, 8 streams down", 2, |it| it.busy_down),
+    ("its CPU for a GiB, 8 streams down, ms", 0, |it| {
+        Some(it.busy_down? / it.down_many * 1024.0 * 1e3)
+    }),
+    ("its CPU for a GiB, 8 streams up, ms", 0, |it| {
+        Some(it.busy_up? / it.up_many * 1024.0 * 1e3)
+    }),
     ("connections/s, 1 client", 0, |it| {
         Some(it.connections_one.per_second)
     }),
@@ -33,6 +39,9 @@ pub(super) const ROWS: &[Quantity] = &[
         Some(it.connections_many.per_second)
     }),
     ("its core busy, 32 clients", 2, |it| it.busy_connections),
+    ("its CPU for a connection, 32 clients, µs", 0, |it| {
+        Some(it.busy_connections? / it.connections_many.per_second * 1e6)
+    }),
     ("TLS connections/s, 8 clients", 0, |it| Some(it.handshakes)),
     ("first byte, p50, µs", 0, |it| {
         Some(it.connections_one.p50_us)
@@ -49,8 +58,9 @@ pub(super) struct Round {
     down_many: f64,
     up_one: f64,
     up_many: f64,
-    /// The share of its core that what is in between used, with many streams down.
+    /// The share of its core that what is in between used, with many streams.
     busy_down: Option<f64>,
+    busy_up: Option<f64>,
     connections_one: Loop,
     connections_many: Loop,
     /// The same with many clients.
@@ -73,7 +83,7 @@ pub(super) fn round(entry: &mut Entry, time: Duration) -> Result<Round> {
     let (down_one, _) = bulk(Direction::Down, 1)?;
     let (down_many, busy_down) = bulk(Direction::Down, STREAMS)?;
     let (up_one, _) = bulk(Direction::Up, 1)?;
-    let (up_many, _) = bulk(Direction::Up, STREAMS)?;
+    let (up_many, busy_up) = bulk(Direction::Up, STREAMS)?;
     let connections_one = entry.client.ask(Task::Connections { clients: 1, time })?;
     let clients = CLIENTS;
     let (connections_many, busy_connections) = watched(entry, Task::Connections { clients, time })?;
@@ -87,6 +97,7 @@ pub(super) fn round(entry: &mut Entry, time: Duration) -> Result<Round> {
         up_one,
         up_many,
         busy_down,
+        busy_up,
         connections_one,
         connections_many,
         busy_connections,
