@@ -191,6 +191,28 @@ fn blocks_win_and_ports_and_schemes_count() {
             let with = world.inside(&flags, &format!("curl -sSf -m5 {url}"));
             assert_eq!(with.status.success(), passes, "{url}: {}", stderr(&with));
         }
+        // Also where anything else may be spoken.
+        let anything = "other.test:80,other.test:443,other.test:8080,other.test:8443";
+        let ports = ["--allow-domains", anything];
+        let blocked = [
+            &ports[..],
+            &["--block-domains", "http://other.test,https://other.test"],
+        ]
+        .concat();
+        for url in [
+            "https://other.test/",
+            "https://other.test:8443/",
+            "http://other.test/",
+            "http://other.test:8080/",
+        ] {
+            for through in ["", "--proxytunnel -x http://172.30.0.30:3128"] {
+                let script = format!("curl -sSf -m5 {through} {url}");
+                let with = world.inside(&blocked, &script);
+                assert!(!with.status.success(), "{script}: {}", stdout(&with));
+                let without = world.inside(&ports, &script);
+                assert!(without.status.success(), "{script}: {}", stderr(&without));
+            }
+        }
     });
 }
 

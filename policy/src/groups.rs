@@ -4,7 +4,7 @@
 //! Those that come with keyward are files in `groups/`: services, never package registries, which are read from the
 //! clients' own configuration (`registry:`). Users add their own, under names that are not taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Entry, Fault,
@@ -40,6 +40,9 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "vertex-ai",
     "xai",
 ];
+
+/// How many groups may be in each other. Nobody needs more than three.
+const DEEPEST: usize = 16;
 
 /// All groups that can be named.
 #[derive(Debug)]
@@ -97,16 +100,24 @@ impl Groups {
             }
         }
         for group in self.all() {
-            self.check_group(group, &mut vec![&group.name], faults);
+            let mut seen = BTreeSet::from([group.name.as_str()]);
+            let path = &mut vec![group.name.as_str()];
+            if let Err(too_deep) = self.check_group(group, path, &mut seen, faults) {
+                faults.push(*too_deep);
+                // Every group that leads there would say the same.
+                return;
+            }
         }
     }
 
+    /// Follows every group that this one leads to once. An error ends it: it leads too far.
     fn check_group<'a>(
         &'a self,
         group: &'a Group,
         path: &mut Vec<&'a str>,
+        seen: &mut BTreeSet<&'a str>,
         faults: &mut Vec<Fault>,
-    ) {
+    ) -> Result<(), Box<Fault>> {
         for item in &group.items {
             let Item::Reference(reference) = item else {
                 continue;
@@ -120,20 +131,35 @@ impl Groups {
                     faults.push(reference.fault(what, None));
                     path.pop();
                 }
-                Ok(Found::Group(next)) if !path.contains(&next.name.as_str()) => {
+                Ok(Found::Group(_)) if path.len() >= DEEPEST => {
+                    let what = format!("groups are in each other more than {DEEPEST} times");
+                    return Err(Box::new(reference.fault(what, None)));
+                }
+                Ok(Found::Group(next)) if seen.insert(&next.name) => {
                     path.push(&next.name);
-                    self.check_group(next, path, faults);
+                    self.check_group(next, path, seen, faults)?;
                     path.pop();
                 }
                 Ok(_) | Err(_) => {}
             }
         }
+        Ok(())
     }
 
-    /// Rules in place of names, after [`Groups::check`] found nothing.
+    /// Rules in place of names, after [`Groups::check`] found nothing. Of a group that is named several times, its first
+    /// naming counts: groups of groups of groups would otherwise stand for more rules than there is memory.
     pub(crate) fn expand(
         &self,
         items: &[Item],
+        registry: &mut impl FnMut(Client, &Reference) -> Vec<Entry>,
+    ) -> Vec<Entry> {
+        self.expand_new(items, &mut BTreeSet::new(), registry)
+    }
+
+    fn expand_new<'a>(
+        &'a self,
+        items: &'a [Item],
+        seen: &mut BTreeSet<&'a str>,
         registry: &mut impl FnMut(Client, &Reference) -> Vec<Entry>,
     ) -> Vec<Entry> {
         let mut entries = Vec::new();
@@ -141,9 +167,10 @@ impl Groups {
             match item {
                 Item::Rule(entry) => entries.push(entry.clone()),
                 Item::Reference(reference) => match self.find(reference) {
+                    Ok(Found::Group(group)) if !seen.insert(&group.name) => {}
                     Ok(Found::Client(client)) => entries.extend(registry(client, reference)),
                     Ok(Found::Group(group)) => {
-                        let mut inner = self.expand(&group.items, registry);
+                        let mut inner = self.expand_new(&group.items, seen, registry);
                         for entry in &mut inner {
                             let built_in = self.built_in.contains_key(group.name.as_str());
                             // Who reads a fault or a log looks for the line that they can change.

@@ -331,6 +331,11 @@ impl Miss {
         if !spec.reach.has_port(asked.port) {
             return Some(Self::Port);
         }
+        // Block wins also where nobody would see what it blocks.
+        let unseen = list == List::Block && asked.scheme == Scheme::Tcp;
+        if unseen && spec.reach.may_pass_unseen(asked.port) {
+            return None;
+        }
         if !spec.reach.has(asked.port, asked.scheme) {
             return Some(Self::Scheme);
         }

@@ -350,3 +350,69 @@ fn a_long_list_is_read_at_once() {
     .unwrap();
     assert_eq!(loaded.policy.block.len(), 20_000);
 }
+
+#[test]
+fn no_file_takes_more_than_it_is_worth() {
+    // Each group names the one before it twice: as many rules as two to that power.
+    let doubled = |most: usize| {
+        let groups = (1..most).map(|it| {
+            format!(
+                "g{it} = [\"group:g{0}\", \"group:g{0}\", \"h{it}.test\"]\n",
+                it - 1
+            )
+        });
+        let groups: String = groups.collect();
+        format!(
+            "allow = [\"group:g{}\"]\n[groups]\ng0 = [\"h0.test\"]\n{groups}",
+            most - 1
+        )
+    };
+    // Ten of everything, ten times over.
+    let aliases = (1..10).map(|it| {
+        let inner = vec![format!("*a{}", it - 1); 10].join(", ");
+        format!("a{it}: &a{it} [{inner}]\n")
+    });
+    let aliases = format!(
+        "a0: &a0 [x, x]\n{}allow: *a9\n",
+        aliases.collect::<String>()
+    );
+    let wide: String = (0..20_000)
+        .map(|it| format!("g{it} = [\"group:g{}\"]\n", it + 1))
+        .collect();
+    let deep = "[".repeat(100_000);
+    let directory = files(&[
+        ("fine.toml", &doubled(16)),
+        ("doubled.toml", &doubled(64)),
+        (
+            "wide.toml",
+            &format!("[groups]\n{wide}g20000 = [\"x.test\"]\n"),
+        ),
+        ("aliases.yaml", &aliases),
+        ("deep.json", &format!("{{\"allow\": {deep}")),
+        ("deep.toml", &format!("allow = {deep}")),
+        ("deep.yaml", &format!("allow: {deep}")),
+        ("twice.toml", "allow = [\"a.test\"]\nallow = [\"b.test\"]\n"),
+        (
+            "twice.json",
+            "{\"allow\": [\"a.test\"], \"allow\": [\"b.test\"]}",
+        ),
+        ("twice.yaml", "allow: [a.test]\nallow: [b.test]\n"),
+    ]);
+    let fine = config(directory.path(), "fine.toml").unwrap();
+    assert_eq!(fine.policy.allow.len(), 16);
+    for (path, words) in [
+        ("doubled.toml", "more than 16 times"),
+        ("wide.toml", "more than 16 times"),
+        ("aliases.yaml", "not valid YAML"),
+        ("deep.json", ""),
+        ("deep.toml", ""),
+        ("deep.yaml", ""),
+        ("twice.toml", "allow"),
+        ("twice.json", "allow"),
+        ("twice.yaml", "allow"),
+    ] {
+        let faults = config(directory.path(), path).unwrap_err().to_string();
+        assert!(faults.contains(words), "{path}: {faults}");
+        assert!(faults.len() < 10_000, "{path}: {} bytes", faults.len());
+    }
+}

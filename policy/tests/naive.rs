@@ -53,11 +53,20 @@ impl Made {
         }
     }
 
+    /// Whether what it blocks could be what nobody looks at.
+    fn unseen(&self, port: u16, scheme: Scheme) -> bool {
+        let usual = match self.scheme {
+            Some(Scheme::Http) => 80,
+            _ => 443,
+        };
+        scheme == Scheme::Tcp && (self.ports.is_some() || port == usual)
+    }
+
     /// In a block list.
     fn blocks(&self, port: u16, scheme: Scheme) -> bool {
         let scheme = self
             .scheme
-            .is_none_or(|own| own == Scheme::Tcp || own == scheme);
+            .is_none_or(|own| own == Scheme::Tcp || own == scheme || self.unseen(port, scheme));
         scheme
             && self
                 .ports

@@ -40,6 +40,23 @@ impl Reach {
         }
     }
 
+    /// Whether a block rule for something is about a port at which nobody looks at what is spoken: it could be that.
+    ///
+    /// About the ports that it names, or else the one that is mostly used for it: plain HTTP that is blocked at every port
+    /// is no word against SSH at 22.
+    pub(crate) fn may_pass_unseen(self, port: u16) -> bool {
+        match self {
+            Self::Web | Self::All => false,
+            // What `http://` and `https://` alone are in a block list.
+            Self::Ports {
+                scheme: Some(scheme),
+                first: 0,
+                last: u16::MAX,
+            } => matches!((port, scheme), (80, Scheme::Http) | (443, Scheme::Tls)),
+            Self::Ports { scheme, .. } => scheme.is_some() && self.has_port(port),
+        }
+    }
+
     /// Whether a rule that lists a network lists it at this port. One that says nothing of ports leaves them to the
     /// rule of the name that leads there.
     pub(crate) fn lists_port(self, port: u16) -> bool {

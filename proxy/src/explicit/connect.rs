@@ -169,10 +169,7 @@ impl Tunnel {
             Ok(Some(First::Tls)) => {
                 let checked = timeout(limits.first_bytes, self.check(&mut client, &mut read)).await;
                 match checked.unwrap_or(Err(Reason::FirstBytesTimedOut)) {
-                    Ok(()) if self.allowed.tls || !self.allowed.tcp => {
-                        self.splice(Scheme::Tls, client, read, dialled).await;
-                    }
-                    Ok(()) => self.splice(Scheme::Tcp, client, read, dialled).await,
+                    Ok(()) => self.splice(Scheme::Tls, client, read, dialled).await,
                     Err(reason) => {
                         self.deny(Scheme::Tls, reason);
                         let alert = if reason == Reason::NameMismatch {
@@ -184,16 +181,14 @@ impl Tunnel {
                     }
                 }
             }
-            Ok(Some(First::Http)) if self.allowed.http || !self.allowed.tcp => {
+            // Judged as what they are, also where anything may be spoken: a rule that blocks one of them is not to be
+            // passed by.
+            Ok(Some(First::Http)) => {
                 drop(dialled);
                 self.serve_http(client, read).await;
             }
-            Ok(Some(First::Http2)) if self.allowed.http || !self.allowed.tcp => {
-                self.deny(Scheme::Http, Reason::Http2Plaintext);
-            }
-            Ok(Some(First::Http | First::Http2 | First::Other)) => {
-                self.splice(Scheme::Tcp, client, read, dialled).await;
-            }
+            Ok(Some(First::Http2)) => self.deny(Scheme::Http, Reason::Http2Plaintext),
+            Ok(Some(First::Other)) => self.splice(Scheme::Tcp, client, read, dialled).await,
             // The client left without a word.
             Ok(None) => {}
             Err(_late) => self.deny(self.permit.question().scheme, Reason::FirstBytesTimedOut),

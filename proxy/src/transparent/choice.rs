@@ -70,25 +70,19 @@ impl<'a> Choice<'a> {
 
     /// What to do with a connection that speaks this. `None`: it was for nobody.
     pub(super) fn verdict(&self, spoken: &Spoken) -> Option<Verdict<'a>> {
-        let opaque = self.allowed(Scheme::Tcp);
-        let http = self.allowed(Scheme::Http).is_some();
+        // What was recognised is judged as what it is, also where anything may be spoken: a rule that allows anything
+        // allows it too, and one that blocks it is not to be passed by.
         match spoken {
             Spoken::Tls(hello) => self.tls(hello.server_name.as_ref()),
             Spoken::BadTls(Fault::Encrypted) => {
                 self.denied(Scheme::Tls, Reason::EncryptedClientHello)
             }
             Spoken::BadTls(_) => self.denied(Scheme::Tls, Reason::BadClientHello),
-            Spoken::Http => match opaque {
-                Some(host) if !http => Some(Verdict::Carry(host, Scheme::Tcp)),
-                // Denied there with an answer that says why, if it is.
-                Some(_) | None => Some(Verdict::Http),
-            },
-            Spoken::Http2 => match opaque {
-                Some(host) if !http => Some(Verdict::Carry(host, Scheme::Tcp)),
-                Some(_) | None => self.denied(Scheme::Http, Reason::Http2Plaintext),
-            },
+            // Denied there with an answer that says why, if it is.
+            Spoken::Http => Some(Verdict::Http),
+            Spoken::Http2 => self.denied(Scheme::Http, Reason::Http2Plaintext),
             Spoken::Other => Some(Verdict::Carry(self.first(Scheme::Tcp)?, Scheme::Tcp)),
-            Spoken::Nothing => Some(Verdict::Carry(opaque?, Scheme::Tcp)),
+            Spoken::Nothing => Some(Verdict::Carry(self.allowed(Scheme::Tcp)?, Scheme::Tcp)),
         }
     }
 
@@ -105,24 +99,17 @@ impl<'a> Choice<'a> {
             Some(_) if only_address => self.hosts.first(),
             Some(server_name) => {
                 let named = |host: &&Host| matches!(host, Host::Name(name) if name == server_name);
-                let listed = |host: &&Host| matches!(host, Host::Address(_)) && self.is_open(host);
+                let listed = |host: &&Host| {
+                    matches!(host, Host::Address(_)) && self.allows(host, Scheme::Tls)
+                };
                 let mut hosts = self.hosts.iter();
                 hosts.find(named).or_else(|| self.hosts.iter().find(listed))
             }
-            None => self
-                .allowed(Scheme::Tls)
-                .or_else(|| self.first(Scheme::Tcp)),
+            None => self.first(Scheme::Tls),
         };
         let Some(host) = host else {
             return self.denied(Scheme::Tls, Reason::NameMismatch);
         };
-        // Where TLS is not named, it is as good as anything else that may be spoken.
-        let opaque = !self.allows(host, Scheme::Tls) && self.allows(host, Scheme::Tcp);
-        let scheme = if opaque { Scheme::Tcp } else { Scheme::Tls };
-        Some(Verdict::Carry(host, scheme))
-    }
-
-    fn is_open(&self, host: &Host) -> bool {
-        self.allows(host, Scheme::Tls) || self.allows(host, Scheme::Tcp)
+        Some(Verdict::Carry(host, Scheme::Tls))
     }
 }

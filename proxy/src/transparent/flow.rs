@@ -72,6 +72,14 @@ struct Opened {
     connection: Connection,
 }
 
+impl Opened {
+    /// Ends what turned out to be nothing that may be carried.
+    fn fail(self, reason: Reason) {
+        self.connection.failed(reason);
+        linger(self.upstream.stream.tcp(), Some(Duration::ZERO));
+    }
+}
+
 /// What was heard.
 enum Heard {
     Spoken(Spoken),
@@ -163,19 +171,26 @@ impl Flow {
         match verdict {
             Some(Verdict::Http) => Next::Http,
             Some(Verdict::Carry(host, scheme)) => {
-                if let Some(opened) = opened
-                    && opened.connection.permit().question().host == *host
-                {
-                    return Next::Carry(opened);
-                }
                 let host = host.clone();
+                let early = opened.filter(|it| it.connection.permit().question().host == host);
+                // It was judged when it was dialled, as what nobody looks at.
+                let early = match (early, scheme) {
+                    (Some(opened), Scheme::Tcp) => return Next::Carry(opened),
+                    (early, _) => early,
+                };
                 let permit = match self.judge(host, scheme) {
                     Ok(permit) => permit,
                     Err(reason) => {
+                        if let Some(opened) = early {
+                            opened.fail(reason);
+                        }
                         self.refuse(&heard, reason).await;
                         return Next::Over;
                     }
                 };
+                if let Some(opened) = early {
+                    return Next::Carry(opened);
+                }
                 match self.dial_permitted(permit).await {
                     Ok(opened) => Next::Carry(opened),
                     Err(Some(reason)) => {
@@ -189,8 +204,7 @@ impl Flow {
                 let question = self.question(host.clone(), scheme);
                 self.egress.deny(question, reason, None);
                 if let Some(opened) = opened {
-                    opened.connection.failed(reason);
-                    linger(opened.upstream.stream.tcp(), Some(Duration::ZERO));
+                    opened.fail(reason);
                 }
                 self.refuse(&heard, reason).await;
                 Next::Over

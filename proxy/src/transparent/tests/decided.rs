@@ -192,6 +192,66 @@ async fn without_a_server_name_it_is_the_name_behind_the_address() {
 }
 
 #[tokio::test]
+async fn what_is_blocked_is_not_carried_as_anything() {
+    let anything = "allowed.test:8443";
+    let mut world = World::new(&[anything, "block https://allowed.test"]).await;
+    for bytes in [hello(Some("allowed.test")), hello(None)] {
+        let (_, host, reason) = denied(&mut world, &["allowed.test"], 8443, &bytes).await;
+        assert_eq!(
+            (host.as_str(), reason.as_str()),
+            ("allowed.test", "host_blocked")
+        );
+        passes(&world, &["allowed.test"], 8443, b"anything else").await;
+        world.lines();
+        world.reload(&[anything]);
+        passes(&world, &["allowed.test"], 8443, &bytes).await;
+        world.reload(&[anything, "block https://allowed.test"]);
+    }
+    // Also when it is spoken after the upstream was dialled, because nobody spoke for a while.
+    let before = world.lines().len();
+    let mut client = world.connect(&["allowed.test"], 8443).await;
+    let mut upstream = world.arrived().await;
+    send(&mut client.stream, &hello(Some("allowed.test"))).await;
+    assert_eq!(rest(&mut upstream).await, RESET);
+    client.over().await;
+    let lines = world.lines().split_off(before);
+    let reasons: Vec<_> = lines.iter().map(|it| it["reason"].as_str()).collect();
+    assert_eq!(reasons, [Some("host_blocked"); 2], "{lines:#?}");
+
+    let request = b"GET / HTTP/1.1\r\nHost: allowed.test:8080\r\nConnection: close\r\n\r\n";
+    let anything = "allowed.test:8080";
+    for block in [
+        "block http://allowed.test:8080",
+        "block http://allowed.test",
+    ] {
+        world.reload(&[anything, block]);
+        let before = world.lines().len();
+        let mut client = world.connect(&["allowed.test"], 8080).await;
+        send(&mut client.stream, request).await;
+        let (said, _) = client.rest().await;
+        assert!(said.starts_with(b"HTTP/1.1 403 "), "{block}");
+        drop(client.stream);
+        client.served.await.unwrap();
+        assert!(world.nothing_arrived().await, "{block}");
+        let lines = world.lines().split_off(before);
+        assert_eq!(lines[0]["reason"], "host_blocked", "{block}");
+    }
+    // A rule that names the port is not passed by in pieces either.
+    world.reload(&[anything, "block http://allowed.test:8080/admin"]);
+    let mut client = world.connect(&["allowed.test"], 8080).await;
+    send(&mut client.stream, b"GET ").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    send(
+        &mut client.stream,
+        b"/admin HTTP/1.1\r\nHost: allowed.test:8080\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    let (said, _) = client.rest().await;
+    assert!(said.starts_with(b"HTTP/1.1 403 "));
+    assert!(world.nothing_arrived().await);
+}
+
+#[tokio::test]
 async fn an_encrypted_client_hello_is_refused() {
     let mut world = World::new(&["allowed.test"]).await;
     let plain = hello(Some("allowed.test"));

@@ -48,17 +48,20 @@ pub(super) struct Client {
     pub(super) served: JoinHandle<()>,
 }
 
+/// `block RULE` blocks, everything else allows.
 pub(super) fn policy(rules: &[&str]) -> RawPolicy {
-    RawPolicy {
-        allow: rules
-            .iter()
-            .map(|rule| Entry {
-                rule: (*rule).to_owned(),
-                ..Entry::default()
-            })
-            .collect(),
-        ..RawPolicy::default()
+    let mut policy = RawPolicy::default();
+    for rule in rules {
+        let (list, rule) = match rule.strip_prefix("block ") {
+            Some(rule) => (&mut policy.block, rule),
+            None => (&mut policy.allow, *rule),
+        };
+        list.push(Entry {
+            rule: rule.to_owned(),
+            ..Entry::default()
+        });
     }
+    policy
 }
 
 impl World {
