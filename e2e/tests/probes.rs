@@ -27,6 +27,10 @@ const NOTHING_TO_BEGIN_WITH: &[&str] = &[
 ];
 
 fn keyward(log_dir: &Path, command: &[&str]) -> Command {
+    keyward_with(log_dir, &[], command)
+}
+
+fn keyward_with(log_dir: &Path, flags: &[&str], command: &[&str]) -> Command {
     let mut run = Command::new(binary("keyward"));
     run.env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -34,6 +38,7 @@ fn keyward(log_dir: &Path, command: &[&str]) -> Command {
         .stdin(Stdio::null())
         .args(["run", "--user", "54321:54321", "--log-dir"])
         .arg(log_dir)
+        .args(flags)
         .arg("--")
         .args(command);
     run
@@ -89,6 +94,17 @@ fn every_probe_gets_out_without_keyward_and_none_from_inside() {
         }
         if let Err(fault) = refused(name, &output, &log_lines(&log_dir)) {
             wrong.push(format!("{name}: {fault}"));
+        }
+        // With a policy, connections are redirected rather than refused. No less is stopped.
+        let open = ["--allow-domains", "example.com"];
+        let log_dir = scratch.path().join(format!("{name}-open"));
+        let mut run = keyward_with(&log_dir, &open, &["python3", "-c", PROBES, name, "<with>"]);
+        lab.on_host(move || run.output().unwrap());
+        for frame in lab.arrived() {
+            wrong.push(format!(
+                "{name}: got out with the doors open: {}",
+                frame.describe()
+            ));
         }
     }
     all_get_out(&lab, &probes, &mut wrong);
