@@ -273,6 +273,81 @@ fn ports_of_the_host_are_reached_by_its_names() {
     });
 }
 
+/// For tools that look at addresses: the connection is matched by address and name.
+#[test]
+fn real_addresses_are_answered_where_they_are_asked_for() {
+    in_a_world(|world| {
+        let flags = ["--dns", "real", "--allow-domains", "allowed.test"];
+        let output = world.inside(
+            &flags,
+            "getent ahostsv4 allowed.test; curl -sS https://allowed.test/",
+        );
+        let said = stdout(&output);
+        assert!(said.contains("203.0.113.10 "), "{said}{}", stderr(&output));
+        assert!(
+            said.contains("hello from 203.0.113.10"),
+            "{said}{}",
+            stderr(&output)
+        );
+        // Neither another host's address, nor another name at this one.
+        for script in [
+            "curl -sSm5 --resolve denied.test:443:203.0.113.20 https://denied.test/MARK",
+            "curl -sSm5 --resolve allowed.test:443:203.0.113.20 https://allowed.test/MARK",
+            "getent hosts allowed.test; curl -sSm5 --resolve denied.test:443:203.0.113.10 https://denied.test/MARK",
+        ] {
+            let without = world.outside(&script.replace("MARK", "without"));
+            assert!(
+                stdout(&without).contains("hello"),
+                "{script}: {}",
+                stderr(&without)
+            );
+            let with = world.inside(&flags, &script.replace("MARK", "with"));
+            assert!(
+                !stdout(&with).contains("hello"),
+                "{script}: {}",
+                stdout(&with)
+            );
+        }
+    });
+}
+
+/// A company's proxy: what is allowed goes through it, by each door, and what is denied does not reach it.
+#[test]
+fn an_upstream_proxy_gets_what_is_allowed() {
+    in_a_world(|world| {
+        let flags = [
+            "--allow-domains",
+            "allowed.test,allowed.test:2222",
+            "--upstream-proxy",
+            "http://203.0.113.99:3128",
+            "--proxy-env",
+        ];
+        let script = "curl -sS https://allowed.test/a; curl -sS http://allowed.test/b; \
+            unset HTTP_PROXY HTTPS_PROXY http_proxy https_proxy; \
+            curl -sS https://allowed.test/c; curl -sS http://allowed.test/d; \
+            /usr/bin/python3 -c 'import socket; print(socket.create_connection((\"allowed.test\", 2222)).recv(99).decode())'; curl -sSm5 https://denied.test/";
+        let output = world.inside(&flags, script);
+        let said = stdout(&output);
+        assert_eq!(
+            said.matches("hello from 203.0.113.10").count(),
+            5,
+            "{said}{}",
+            stderr(&output)
+        );
+        let forwarded = world.arrived();
+        let forwarded: Vec<_> = forwarded
+            .iter()
+            .filter(|it| it["what"] == "forwarded")
+            .filter_map(|it| it["target"].as_str())
+            .collect();
+        assert_eq!(forwarded.len(), 5, "{forwarded:?}");
+        assert!(
+            forwarded.iter().all(|it| it.contains("allowed.test")),
+            "{forwarded:?}"
+        );
+    });
+}
+
 /// An open tunnel that a new policy denies is ended; one that stays allowed goes on; a bad file changes nothing.
 #[test]
 fn a_policy_is_reloaded_under_a_running_command() {

@@ -187,6 +187,7 @@ def forwarder(port):
             authority, _, path = target.split(b"://", 1)[1].partition(b"/")
             line = method + b" /" + path + b" HTTP/1.1"
             rest = b"\r\n".join([line] + head.split(b"\r\n")[1:]) + b"\r\n\r\n" + rest
+        arrived("forwarded", client.getsockname()[0], target=target.decode("latin-1"))
         authority = authority.rsplit(b"@", 1)[-1].split(b"\0")[0].decode()
         host, _, port = authority.rpartition(":") if ":" in authority else (
             authority, "", "443" if method == b"CONNECT" else "80")
