@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::host::{Host, Running, USER, eventually, on_a_host, succeed};
 
 /// Name and address of every host outside.
-pub const HOSTS: [(&str, &str); 10] = [
+pub const HOSTS: [(&str, &str); 11] = [
     ("allowed.test", "203.0.113.10"),
     ("www.allowed.test", "203.0.113.11"),
     ("denied.test", "203.0.113.20"),
@@ -27,6 +27,8 @@ pub const HOSTS: [(&str, &str); 10] = [
     ("private.test", "10.11.12.13"),
     ("metadata.test", "169.254.169.254"),
     ("loopback.test", "127.0.0.1"),
+    // Outside, what a container engine would answer.
+    ("host.docker.internal", "127.0.0.1"),
 ];
 
 /// Variables by which programs are told whom to trust.
@@ -39,6 +41,9 @@ const TRUST: [&str; 4] = [
 
 /// The host that a workload of these tests may not reach.
 pub const DENIED: &str = "203.0.113.20";
+
+/// The same host, by its other address.
+pub const DENIED_V6: &str = "2001:db8::20";
 
 /// See the module.
 #[derive(Debug)]
@@ -70,6 +75,7 @@ impl<'a> World<'a> {
         for (_, address) in HOSTS.iter().filter(|(_, it)| *it != "127.0.0.1") {
             succeed(Command::new("ip").args(["address", "add", address, "dev", "lo"]));
         }
+        succeed(Command::new("ip").args(["address", "add", DENIED_V6, "dev", "lo", "nodad"]));
         lay_over(directory, "/etc/hosts", &hosts());
         // Whatever the machine asks for names does not exist here.
         lay_over(directory, "/etc/resolv.conf", "nameserver 203.0.113.53\n");

@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.parse
 
 certificate, key, log_path, files = sys.argv[1:]
 log_lock = threading.Lock()
@@ -70,7 +71,7 @@ class Pages(http.server.BaseHTTPRequestHandler):
             return self.answer(200, b"0123456789abcdef" * 65536 * 4)
         self.answer(200, f"<title>page of {at}</title>hello from {at}\n".encode())
 
-    do_POST = do_PUT = do_DELETE = do_GET
+    do_POST = do_PUT = do_DELETE = do_TRACE = do_get = do_GET
 
     def git(self, body):
         """Repositories, by git's own CGI program."""
@@ -112,20 +113,27 @@ class PageServer(Threads, http.server.HTTPServer):
         pass
 
 
+class PageServerV6(PageServer):
+    address_family = socket.AF_INET6
+
+    def server_bind(self):
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        super().server_bind()
+
+
 class TlsPageServer(PageServer):
     def finish_request(self, request, client_address):
-        names = []
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        context.sni_callback = lambda connection, name, _: names.append(name)
         at = request.getsockname()[0]
+        # Told also if the handshake goes no further.
+        context.sni_callback = lambda connection, name, _: arrived("tls", at, sni=name)
         try:
             first = request.recv(4096, socket.MSG_PEEK)
             arrived("connection", at, port=request.getsockname()[1], data=first.decode("latin-1"))
             tls = context.wrap_socket(request, server_side=True)
         except OSError:
             return
-        arrived("tls", at, sni=names[0] if names else None)
         self.RequestHandlerClass(tls, client_address, self)
 
 
@@ -184,15 +192,17 @@ def forwarder(port):
         if method == b"CONNECT":
             authority = target
         else:
-            authority, _, path = target.split(b"://", 1)[1].partition(b"/")
+            url = target.split(b"://", 1)[1] if b"://" in target else target.lstrip(b"/")
+            authority, _, path = url.partition(b"/")
             line = method + b" /" + path + b" HTTP/1.1"
             rest = b"\r\n".join([line] + head.split(b"\r\n")[1:]) + b"\r\n\r\n" + rest
         arrived("forwarded", client.getsockname()[0], target=target.decode("latin-1"))
-        authority = authority.rsplit(b"@", 1)[-1].split(b"\0")[0].decode()
-        host, _, port = authority.rpartition(":") if ":" in authority else (
-            authority, "", "443" if method == b"CONNECT" else "80")
+        authority = urllib.parse.unquote(authority.rsplit(b"@", 1)[-1].split(b"\0")[0].decode())
+        host, colon, port = authority.rpartition(":")
+        if not colon or authority.endswith("]"):
+            host, port = authority, "443" if method == b"CONNECT" else "80"
         try:
-            upstream = socket.create_connection((host.rstrip("."), int(port)))
+            upstream = socket.create_connection((host.strip("[]").rstrip("."), int(port)))
         except OSError:
             return
         if method == b"CONNECT":
@@ -211,6 +221,7 @@ def start(function, *arguments):
 
 for port in (80, 8080):
     start(PageServer(("0.0.0.0", port), Pages).serve_forever)
+start(PageServerV6(("::", 80), Pages).serve_forever)
 for port in (443, 8443, 853):
     start(TlsPageServer(("0.0.0.0", port), Pages).serve_forever)
 for port in (22, 25, 2222, 5555):

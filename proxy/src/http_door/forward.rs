@@ -224,8 +224,13 @@ pub(super) fn policy_changed(permit: &Permit) -> Answer {
 
 /// Writes the request line for whoever gets it: a path for a server, a URL for a proxy.
 pub(super) fn write(parts: &mut Parts, target: &Target, form: &Form) -> Option<()> {
+    let path = match form {
+        // No URL has this for a path; what allows it allows the other.
+        Form::Url(_) if target.path == "*" => "/",
+        Form::Url(_) | Form::Path => &target.path,
+    };
     let mut uri = http::uri::Parts::default();
-    uri.path_and_query = Some(PathAndQuery::try_from(&target.path).ok()?);
+    uri.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
     if let Form::Url(authorization) = form {
         uri.scheme = Some(http::uri::Scheme::HTTP);
         uri.authority = Some(target.authority().parse().ok()?);

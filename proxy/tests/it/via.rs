@@ -101,6 +101,22 @@ async fn what_is_allowed_goes_through_it_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn what_is_asked_of_a_server_as_a_whole_has_a_url_too() {
+    let upstream = http_proxy(None).await;
+    let toml = settings(&format!("http://u:p@{}", upstream.address), "");
+    let doors = Doors::with(&["example.com"], &[], &toml);
+    let mut open = tunnel(&doors, "example.com:80").await;
+    open.send("OPTIONS * HTTP/1.1\r\nHost: example.com\r\n\r\n")
+        .await;
+    assert_eq!(open.reply().await.unwrap().status, 200);
+    let seen = upstream.seen().concat();
+    assert!(
+        seen.starts_with("OPTIONS http://example.com/ HTTP/1.1\r\n"),
+        "{seen}"
+    );
+}
+
+#[tokio::test]
 async fn what_it_says_is_said() {
     let upstream = http_proxy(None).await;
     for (user, message) in [
