@@ -127,11 +127,14 @@ impl Fuzz<'_> {
             fs::remove_dir_all(&new).with_context(|| format!("removing {}", new.display()))?;
         }
         self.workspace.make_directory(&new)?;
-        let from = [self.found(target), self.seeds(target), corpus.clone()];
-        self.target(target, &[&[new.clone()], &from[..]].concat())
-            .args(["-set_cover_merge=1", "-use_counters=0"])
-            .run(self.workspace)
-            .with_context(|| format!("reducing the corpus of {target}"))?;
+        let found = self.found(target);
+        self.target(
+            target,
+            &[new.clone(), found, self.seeds(target), corpus.clone()],
+        )
+        .args(["-set_cover_merge=1", "-use_counters=0"])
+        .run(self.workspace)
+        .with_context(|| format!("reducing the corpus of {target}"))?;
         if corpus.exists() {
             fs::remove_dir_all(&corpus)
                 .with_context(|| format!("removing {}", corpus.display()))?;
