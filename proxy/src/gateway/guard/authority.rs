@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `host`, `host:port`, `[v6]` and `[v6]:port`: the one reading of them. Pure.
 
+use std::net::Ipv6Addr;
+
 /// Host, with its brackets if it has any, and port, in bytes that no reader understands otherwise: no user, no escape,
-/// nothing outside ASCII. Whether the host is one is not looked at.
+/// nothing outside ASCII. In brackets there is an IPv6 address; whether anything else is a host is not looked at.
 #[must_use]
 pub fn split(authority: &[u8]) -> Option<(&str, Option<u16>)> {
     let plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.' | b'_');
-    let colon_or_hex = |it: u8| it.is_ascii_hexdigit() || matches!(it, b':' | b'.');
     let text = str::from_utf8(authority).ok()?;
     let end = match authority.first() {
         Some(b'[') => text.find(']')? + 1,
@@ -14,7 +15,7 @@ pub fn split(authority: &[u8]) -> Option<(&str, Option<u16>)> {
     };
     let (host, rest) = text.split_at_checked(end)?;
     let fits = match host.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
-        Some(v6) => !v6.is_empty() && v6.bytes().all(colon_or_hex),
+        Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.len() <= 255 && host.bytes().all(plain),
     };
     if !fits {
@@ -61,6 +62,8 @@ mod tests {
             ("[::1", None),
             ("[]:1", None),
             ("[::1%eth0]:1", None),
+            ("[e]", None),
+            ("[::::::::::]:1", None),
             ("[::1]x", None),
             ("a]:1", None),
             ("u@a:1", None),
