@@ -32,8 +32,8 @@ struct Client {
 const NPM: Client = Client {
     name: "npm",
     script: "npm install is-number && test -f node_modules/is-number/package.json",
-    // It tries again after ten seconds and again after sixty, whatever the error.
-    impatient: &["npm_config_fetch_retries=1"],
+    // By itself it would try again after ten seconds and again after sixty; keyward sets shorter times.
+    impatient: &[],
 };
 
 const PIP: Client = Client {

@@ -111,6 +111,13 @@ impl Environment {
             own.iter()
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
+        if endpoints.transparent != 0 {
+            for (name, value) in clients::SWITCHES {
+                // What the user has set stays.
+                let name = OsString::from(name);
+                variables.entry(name).or_insert_with(|| value.into());
+            }
+        }
         variables.retain(|name, _| !excluded(name));
         for (name, value) in &requested.explicit {
             if is_withheld(name) && !own.contains_key(name) {

@@ -4,7 +4,10 @@
 //! Those that come with keyward are files in `groups/`: services, never package registries, which are read from the
 //! clients' own configuration (`registry:`). Users add their own, under names that are not taken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use crate::{
     Entry, Fault,
@@ -44,29 +47,37 @@ const BUILT_IN: &[(&str, &str)] = built_in![
 /// How many groups may be in each other. Nobody needs more than three.
 const DEEPEST: usize = 16;
 
+/// The same, read once: a policy is put together for every `explain` and every reload.
+static READ: LazyLock<(BTreeMap<&'static str, Group>, Vec<Fault>)> = LazyLock::new(|| {
+    let mut faults = Vec::new();
+    let mut groups = BTreeMap::new();
+    for (name, contents) in BUILT_IN {
+        let source = format!("group:{name}");
+        let text = Text::file(&source, contents);
+        match tree::read(&text, Format::Toml) {
+            Ok(root) => {
+                groups.insert(*name, file::group(&text, name, &root, &mut faults));
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    (groups, faults)
+});
+
 /// All groups that can be named.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    built_in: BTreeMap<&'static str, Group>,
+    built_in: &'static BTreeMap<&'static str, Group>,
     own: BTreeMap<String, Group>,
 }
 
 impl Groups {
     /// Those that come with keyward.
     pub(crate) fn new(faults: &mut Vec<Fault>) -> Self {
-        let read = |(name, contents): &(&'static str, &str)| {
-            let source = format!("group:{name}");
-            let text = Text::file(&source, contents);
-            match tree::read(&text, Format::Toml) {
-                Ok(root) => Some((*name, file::group(&text, name, &root, faults))),
-                Err(fault) => {
-                    faults.push(fault);
-                    None
-                }
-            }
-        };
+        let (built_in, wrong) = &*READ;
+        faults.extend(wrong.iter().cloned());
         Self {
-            built_in: BUILT_IN.iter().filter_map(read).collect(),
+            built_in,
             own: BTreeMap::new(),
         }
     }

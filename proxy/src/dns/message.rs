@@ -140,8 +140,11 @@ fn begin(query: Message, code: ResponseCode) -> Message {
     reply.metadata.recursion_desired = query.metadata.recursion_desired;
     reply.metadata.recursion_available = true;
     reply.metadata.checking_disabled = query.metadata.checking_disabled;
-    // As it was asked, letter case included: resolvers check that.
-    reply.queries = query.queries;
+    // As it was asked, letter case included: resolvers check that. Not where there are several: names that point at
+    // another are short in a query and may be long in the reply, which points at the first few labels only.
+    if query.queries.len() == 1 {
+        reply.queries = query.queries;
+    }
     if let Some(asked) = query.edns {
         let mut edns = Edns::new();
         edns.set_max_payload(MAX_PAYLOAD).set_version(0);

@@ -358,6 +358,28 @@ fn what_is_no_plain_question_is_not_treated_as_one() {
     }
 }
 
+#[test]
+fn many_questions_make_no_long_reply() {
+    let policy = policy(&["example.com"]);
+    let long = "x".repeat(60);
+    let mut message = query(&"a.".repeat(64), RecordType::A);
+    // Behind that many labels, the library points at none any more.
+    let name = Name::from_ascii(format!("{long}.{long}.{long}.")).unwrap();
+    message.add_query(Query::query(name, RecordType::A));
+    let mut bytes = message.to_vec().unwrap();
+    let second = u16::try_from(12 + 128 + 1 + 4).unwrap();
+    for _ in 2..60 {
+        bytes.extend((0xc000 | second).to_be_bytes());
+        bytes.extend([0, 1, 0, 1]);
+    }
+    bytes[5] = 60;
+    assert!(bytes.len() < 700);
+    assert_eq!(Message::from_vec(&bytes).unwrap().queries.len(), 60);
+    let reply = reply(&policy, &bytes).unwrap();
+    assert_eq!(reply.len(), 12);
+    assert_eq!(reply[3] & 0x0f, ResponseCode::FormErr.low());
+}
+
 proptest! {
     /// Whatever bytes come: no panic, a reply to them and not to others, and addresses for allowed names only.
     #[test]
