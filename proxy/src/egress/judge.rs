@@ -105,7 +105,7 @@ impl Permit {
 
 /// Whether what is denied to a host is let through all the same, to be written down. Names are, in audit mode: neither
 /// addresses nor the ports of this host.
-pub(super) fn lets_through(policy: &Policy, host: &Host) -> bool {
+pub(crate) fn lets_through(policy: &Policy, host: &Host) -> bool {
     let name = matches!(host, Host::Name(_)) && !policy.is_host_service(host);
     policy.mode() == Mode::Audit && name
 }
