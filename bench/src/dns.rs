@@ -7,6 +7,7 @@
 mod contestants;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -71,6 +72,8 @@ struct Contested {
 struct Round {
     one: Loop,
     many: Loop,
+    /// Of the server, for a query, with many under way; microseconds.
+    cpu_us: f64,
 }
 
 /// A quantity: its name, its digits after the point, and where it is in a round.
@@ -80,6 +83,7 @@ const ROWS: &[Quantity] = &[
     ("queries/s, 64 at a time", 0, |it| it.many.per_second),
     ("p50, 64 at a time, µs", 0, |it| it.many.p50_us),
     ("p99, 64 at a time, µs", 0, |it| it.many.p99_us),
+    ("its CPU for a query, 64 at a time, µs", 1, |it| it.cpu_us),
     ("queries/s, 1 at a time", 0, |it| it.one.per_second),
     ("p50, 1 at a time, µs", 1, |it| it.one.p50_us),
     ("p99, 1 at a time, µs", 1, |it| it.one.p99_us),
@@ -115,13 +119,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                     outstanding,
                     time: args.time,
                 };
+                let before = entry.processes.cpu_time()?;
                 let asked = entry.client.ask(task);
-                asked.with_context(|| format!("round {round}, {}", contestant.name()))
+                let answer: Loop =
+                    asked.with_context(|| format!("round {round}, {}", contestant.name()))?;
+                let used = entry.processes.cpu_time()?.saturating_sub(before);
+                anyhow::Ok((answer, used))
             };
-            let measured = Round {
-                one: ask(1)?,
-                many: ask(OUTSTANDING)?,
-            };
+            let (one, _) = ask(1)?;
+            let (many, used) = ask(OUTSTANDING)?;
+            let queries = many.per_second * Duration::from_millis(args.time).as_secs_f64();
+            let cpu_us = used.as_secs_f64() * 1e6 / queries;
+            let measured = Round { one, many, cpu_us };
             // The first one warms up.
             if round > 0 {
                 rounds.push(measured);

@@ -255,6 +255,54 @@ fn audit_mode_lets_names_through_and_writes_them_down() {
     });
 }
 
+/// That every name is let through is no reason to let the workload into the host's own network.
+#[test]
+fn audit_mode_leads_to_no_address() {
+    in_a_world(|world| {
+        let proxy = "-x http://172.30.0.30:3128";
+        for (number, (host, address, through)) in [
+            ("169.254.169.254", "169.254.169.254", ""),
+            ("10.11.12.13", PRIVATE, ""),
+            ("10.11.12.13", PRIVATE, proxy),
+            ("private.test", PRIVATE, proxy),
+            ("127.0.0.1", "127.0.0.1", proxy),
+            (
+                "127.0.0.1",
+                "127.0.0.1",
+                "--proxytunnel -x http://172.30.0.30:3128",
+            ),
+            (
+                "metadata.test",
+                "169.254.169.254",
+                "--proxytunnel -x http://172.30.0.30:3128",
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let script = |mark: &str| {
+                format!("curl -sS -m5 --noproxy '' {through} http://{host}/{mark}{number}x")
+            };
+            let audit = world.inside(&["--mode", "audit"], &script("closed"));
+            assert!(!stdout(&audit).contains("hello"), "{host} {through}");
+            assert!(!world.has_arrived(address, &format!("/closed{number}x")));
+            let door = if through.is_empty() {
+                "transparent"
+            } else {
+                "explicit"
+            };
+            let fits = |it: &serde_json::Value| it["host"] == host && it["door"] == door;
+            let denied = |it: &serde_json::Value| fits(it) && it["verdict"] == "deny";
+            let lines = world.audit(denied);
+            assert!(!lines.is_empty(), "{host} {through}: {}", stderr(&audit));
+            let named = ["--mode", "audit", "--allow-domains", address];
+            let listed = world.inside(&named, &script("open"));
+            assert!(stdout(&listed).contains("hello"), "{}", stderr(&listed));
+            assert!(world.has_arrived(address, &format!("/open{number}x")));
+        }
+    });
+}
+
 /// The host's own ports: exactly those that were asked for, by either name.
 #[test]
 fn ports_of_the_host_are_reached_by_its_names() {
@@ -272,8 +320,19 @@ fn ports_of_the_host_are_reached_by_its_names() {
         }
         let without = world.outside("curl -sS -m5 http://127.0.0.1/MARK");
         assert!(stdout(&without).contains("hello"), "the port was there");
-        let closed = world.inside(&[], "curl -sS -m5 http://host.docker.internal:8080/");
-        assert!(!stdout(&closed).contains("hello"), "{}", stdout(&closed));
+        for mode in ["enforce", "audit"] {
+            for through in ["", "-x http://172.30.0.30:3128"] {
+                let script = format!("curl -sS -m5 {through} http://host.docker.internal:8080/");
+                let closed = world.inside(&["--mode", mode], &script);
+                assert!(!stdout(&closed).contains("hello"), "{mode} {through}");
+                let blocked = ["--mode", mode, "--block-domains", "host.docker.internal"];
+                let blocked = world.inside(&blocked, &script);
+                assert!(!stdout(&blocked).contains("hello"), "{mode} {through}");
+                let open = ["--mode", mode, "--allow-host-service-ports", "8080"];
+                let open = world.inside(&open, &script);
+                assert!(stdout(&open).contains("hello"), "{}", stderr(&open));
+            }
+        }
     });
 }
 

@@ -15,7 +15,7 @@ use keyward_proxy::credential::Credentials;
 use keyward_proxy::settings::RawSettings;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{Uid, User};
-use rustix::process::{PidfdFlags, Resource, Rlimit, pidfd_open, prlimit};
+use rustix::process::{PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, prlimit};
 
 /// The range from which systemd takes the users of services that have none of their own (`DynamicUser=`): outside
 /// what people and packages get.
@@ -71,12 +71,7 @@ impl ProxyProcess {
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| anyhow!("internal error: a process without a pid"))?;
-        // Each connection at a door is two descriptors. If it cannot be had, fewer of them are served at once.
-        let limit = Rlimit {
-            current: Some(DESCRIPTORS),
-            maximum: Some(DESCRIPTORS),
-        };
-        prlimit(Some(pid), Resource::Nofile, limit).ok();
+        raise_descriptors(pid);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("cannot watch keyward-proxy")?;
         Ok(Self {
             child,
@@ -148,6 +143,22 @@ fn open_program() -> Result<File> {
             path.display()
         )
     })
+}
+
+/// Each connection at a door is two descriptors. Without the right to as many, as many as there may be: fewer are served
+/// at once then.
+fn raise_descriptors(pid: rustix::process::Pid) {
+    let raise = |to: Option<u64>, maximum: Option<u64>| {
+        let limit = Rlimit {
+            current: to,
+            maximum,
+        };
+        prlimit(Some(pid), Resource::Nofile, limit).is_ok()
+    };
+    let allowed = getrlimit(Resource::Nofile).maximum;
+    if !raise(Some(DESCRIPTORS), Some(DESCRIPTORS)) && !raise(allowed, allowed) {
+        tracing::debug!("the proxy has the descriptors that it was started with");
+    }
 }
 
 /// A user that nobody is: derived from the run, so that the proxies of two runs are apart from each other.

@@ -21,6 +21,7 @@
 mod answer;
 mod door;
 mod message;
+mod ready;
 mod real;
 mod recent;
 

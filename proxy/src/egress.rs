@@ -22,7 +22,7 @@ use keyward_policy::Policy;
 
 pub(crate) use self::{
     dial::{Dialled, Dialler, Form, Undialled},
-    judge::{Denial, Door, Permit, Question},
+    judge::{Denial, Door, Permit, Question, lets_through},
     names::{Behind, Names},
     open::{Connection, Open},
     query::Query,

@@ -13,7 +13,7 @@ use crate::client::{self, Client, Proxy};
 use crate::cores::{self, Cores};
 use crate::keyward;
 use crate::origin::NAME;
-use crate::process::Server;
+use crate::process::{Processes, Server};
 
 /// What all but keyward answer: keyward's first is one like it.
 const ANSWER: &str = "198.18.0.1";
@@ -70,6 +70,8 @@ pub(super) struct Entry {
     pub(super) client: Client,
     /// Whom to ask; `None`: whom the system says.
     pub(super) address: Option<IpAddr>,
+    /// The server, as the kernel accounts for it.
+    pub(super) processes: Processes,
     _server: Option<Server>,
 }
 
@@ -104,6 +106,7 @@ impl Setup<'_> {
         Ok(Entry {
             client: Client::start(&command, &self.client_setup())?,
             address: Some(address.into()),
+            processes: server.processes()?,
             _server: Some(server),
         })
     }
@@ -161,9 +164,11 @@ impl Setup<'_> {
         let setup = self.client_setup();
         // The client changes to the other core by itself.
         let client = cores::on(self.cores.server, || Client::start(&command, &setup))?;
+        let processes = Processes::below(client.pid(), "keyward-proxy")?;
         Ok(Entry {
             client,
             address: None,
+            processes,
             _server: None,
         })
     }

@@ -119,6 +119,11 @@ impl Answer {
         Self::of(ResponseCode::NoError)
     }
 
+    /// Whether it is what was asked for.
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self.records, Records::Addresses(..))
+    }
+
     /// There is no such name.
     pub(super) fn no_such_name() -> Self {
         Self::of(ResponseCode::NXDomain)

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     answer::{Answer, Outcome, Verdict, judge, remedy_for},
     message::{self, Question, Received},
+    ready::Ready,
     real,
     recent::Recent,
 };
@@ -78,6 +79,7 @@ struct LookUp {
 struct Door {
     egress: Arc<Egress>,
     recent: Mutex<Recent>,
+    ready: Mutex<Ready>,
 }
 
 /// Answers datagrams for ever.
@@ -193,6 +195,7 @@ impl Door {
         Self {
             egress,
             recent: Mutex::new(Recent::new(Instant::now())),
+            ready: Mutex::default(),
         }
     }
 
@@ -217,6 +220,10 @@ impl Door {
 
     /// Judges a message, and writes it down.
     fn step(&self, asker: Asker, bytes: &[u8]) -> Step {
+        let policy = self.egress.policy();
+        if let Some(reply) = self.again(asker, &policy, bytes) {
+            return Step::Reply(reply);
+        }
         let question = match message::read(bytes) {
             Received::Nothing => return Step::Silence,
             Received::Malformed(reply) => {
@@ -225,10 +232,9 @@ impl Door {
             }
             Received::Question(question) => question,
         };
-        let policy = self.egress.policy();
         let judged = judge(&policy, &self.egress.names, &question);
-        if let Some(verdict) = judged.verdict {
-            self.write(asker, &question, &verdict);
+        if let Some(verdict) = &judged.verdict {
+            self.write(asker, &question, verdict);
         }
         match judged.outcome {
             Outcome::Answer(answer) => {
@@ -236,9 +242,20 @@ impl Door {
                     Transport::Tcp => TCP_ROOM,
                     Transport::Udp => question.datagram(),
                 };
-                question
-                    .reply(&answer, room)
-                    .map_or(Step::Silence, Step::Reply)
+                let kind = u16::from(question.kind());
+                let Some(reply) = question.reply(&answer, room) else {
+                    return Step::Silence;
+                };
+                let allowed = judged.verdict.filter(|it| !it.denied);
+                if asker.transport == Transport::Udp
+                    && answer.is_good()
+                    && let Some(name) = allowed.and_then(|it| it.name)
+                {
+                    let about = (name, kind);
+                    self.ready()
+                        .keep(&policy, bytes, about, &reply, Instant::now());
+                }
+                Step::Reply(reply)
             }
             Outcome::LookUp(name) => Step::LookUp(Box::new(LookUp {
                 policy,
@@ -246,6 +263,22 @@ impl Door {
                 name,
             })),
         }
+    }
+
+    /// The reply that the same question had a moment ago. `None`: there is none, or there is something to write down.
+    fn again(&self, asker: Asker, policy: &Arc<Policy>, bytes: &[u8]) -> Option<Vec<u8>> {
+        if asker.transport == Transport::Tcp {
+            return None;
+        }
+        let now = Instant::now();
+        let ready = self.ready();
+        let given = ready.find(policy, bytes, now)?;
+        let peer = self.egress.peers.find(asker.transport, asker.address);
+        let process = peer.map_or(0, |it| it.pid);
+        let known = self
+            .recent()
+            .is_known(&given.name, given.kind, process, now);
+        known.then(|| given.reply(bytes))?
     }
 
     /// A line, unless it says what was said lately.
@@ -306,6 +339,10 @@ impl Door {
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing of what cannot be read is believed, so nothing of it is written down.

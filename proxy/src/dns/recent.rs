@@ -51,6 +51,15 @@ impl Recent {
         self.denials <= DENIALS
     }
 
+    /// Whether this was written down lately.
+    pub(super) fn is_known(&self, name: &Name, kind: u16, process: u32, now: Instant) -> bool {
+        let at = self
+            .written
+            .get(name)
+            .and_then(|it| it.get(&(kind, process)));
+        at.is_some_and(|at| now.saturating_duration_since(*at) < SILENCE)
+    }
+
     /// Whether this is to be written down: it was not lately.
     pub(super) fn is_new(&mut self, name: &Name, kind: u16, process: u32, now: Instant) -> bool {
         let old = |at: Instant| now.saturating_duration_since(at) >= SILENCE;
@@ -91,6 +100,9 @@ mod tests {
         let name: Name = "a.test".parse().unwrap();
         assert!(recent.is_new(&name, 1, 7, now));
         assert!(!recent.is_new(&name, 1, 7, now + SILENCE / 2));
+        assert!(recent.is_known(&name, 1, 7, now + SILENCE / 2));
+        assert!(!recent.is_known(&name, 1, 7, now + SILENCE));
+        assert!(!recent.is_known(&name, 1, 8, now));
         assert!(recent.is_new(&name, 28, 7, now));
         assert!(recent.is_new(&name, 1, 8, now));
         assert!(recent.is_new(&name, 1, 7, now + SILENCE));

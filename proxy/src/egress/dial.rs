@@ -107,6 +107,7 @@ impl Dialler {
 
     /// Dials what the permit allows and nothing else: the name is looked up here, whatever address the workload chose.
     pub(crate) async fn dial(&self, permit: &Permit) -> Result<Dialled, Undialled> {
+        check_address(permit)?;
         let dialled = async {
             match self.via(permit) {
                 Some(via) => {
@@ -127,6 +128,7 @@ impl Dialler {
 
     /// The same for requests in plain HTTP, which a proxy takes as such.
     pub(crate) async fn dial_http(&self, permit: &Permit) -> Result<(Dialled, Form), Undialled> {
+        check_address(permit)?;
         let dialled = async {
             match self.via(permit) {
                 Some(via) => {
@@ -194,23 +196,41 @@ impl Dialler {
         let mut refused = None;
         let mut addresses = Vec::new();
         for address in found.into_iter().map(|it| it.to_canonical()) {
-            match permit.policy.may_dial(permit.rule.as_ref(), address, port) {
+            match may_dial(permit, address) {
                 Ok(()) => addresses.push(SocketAddr::new(address, port)),
-                Err(reason) => refused = Some((reason, address)),
+                Err(undialled) => refused = Some(undialled),
             }
         }
         match refused {
-            Some((reason, address)) if addresses.is_empty() => {
-                let private = reason == Reason::PrivateAddress;
-                Err(Undialled {
-                    reason: Some(reason),
-                    detail: None,
-                    remedy: private.then(|| Policy::remedy_for_address(address, port)),
-                })
-            }
+            Some(undialled) if addresses.is_empty() => Err(undialled),
             Some(_) | None => Ok(addresses),
         }
     }
+}
+
+/// What a rule lists may be dialled. What is only let through to be written down may not, if it is an address of the own
+/// network, of this host, or one at which clouds hand out credentials: no more than a name may lead there.
+fn check_address(permit: &Permit) -> Result<(), Undialled> {
+    let question = permit.question();
+    match question.host {
+        Host::Address(address) => may_dial(permit, address),
+        Host::Name(_) => Ok(()),
+    }
+}
+
+fn may_dial(permit: &Permit, address: IpAddr) -> Result<(), Undialled> {
+    let port = permit.question().port;
+    // A rule that did not allow it is trusted with nothing.
+    let rule = permit.rule.as_ref().filter(|_| permit.audited.is_none());
+    permit
+        .policy
+        .may_dial(rule, address, port)
+        .map_err(|reason| Undialled {
+            reason: Some(reason),
+            detail: None,
+            remedy: (reason == Reason::PrivateAddress)
+                .then(|| Policy::remedy_for_address(address, port)),
+        })
 }
 
 fn dialled(stream: Wire) -> Result<Dialled, Undialled> {

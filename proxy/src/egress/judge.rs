@@ -103,18 +103,23 @@ impl Permit {
     }
 }
 
+/// Whether what is denied to a host is let through all the same, to be written down. Names are, in audit mode: neither
+/// addresses nor the ports of this host.
+pub(crate) fn lets_through(policy: &Policy, host: &Host) -> bool {
+    let name = matches!(host, Host::Name(_)) && !policy.is_host_service(host);
+    policy.mode() == Mode::Audit && name
+}
+
 impl Egress {
     /// Judges, and writes a denial down.
     pub(crate) fn judge(&self, question: Question) -> Result<Permit, Box<Denial>> {
         let policy = self.policy();
         let decision = policy.decide(&question.asked());
         let rule = decision.rule.cloned();
-        let audited = match (decision.outcome, policy.mode()) {
-            (Ok(()), _) => None,
-            (Err(reason), Mode::Audit) => Some(reason),
-            (Err(reason), Mode::Enforce) => {
-                return Err(self.deny(question, reason, rule));
-            }
+        let audited = match decision.outcome {
+            Ok(()) => None,
+            Err(reason) if lets_through(&policy, &question.host) => Some(reason),
+            Err(reason) => return Err(self.deny(question, reason, rule)),
         };
         Ok(Permit {
             question,

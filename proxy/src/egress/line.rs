@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{peers::Peer, request_log::Line};
 
+/// How much of a path is written down: it is there to be recognised, and not for a workload to fill the disk with.
+const LONGEST_PATH: usize = 512;
+
 /// What came of an allowed connection or request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Carried {
@@ -102,7 +105,8 @@ impl Egress {
         if let Some((method, target)) = &question.request {
             line.text("method", method);
             // A query can hold what is nobody's business.
-            line.text("path", target.split('?').next().unwrap_or_default());
+            let path = target.split('?').next().unwrap_or_default();
+            line.text("path", path.get(..LONGEST_PATH).unwrap_or(path));
         }
     }
 }

@@ -12,12 +12,12 @@ use std::{
 };
 
 use firewall_common::Reason;
-use keyward_policy::{Mode, Policy};
+use keyward_policy::Policy;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     Egress,
-    judge::Permit,
+    judge::{Permit, lets_through},
     line::{Carried, scheme},
 };
 use crate::status::OpenConnection;
@@ -105,11 +105,8 @@ impl State {
     }
 
     fn is_denied_by(&self, policy: &Policy) -> bool {
-        policy.mode() == Mode::Enforce
-            && policy
-                .decide(&self.permit.question().asked())
-                .outcome
-                .is_err()
+        let question = self.permit.question();
+        policy.decide(&question.asked()).outcome.is_err() && !lets_through(policy, &question.host)
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use firewall_common::Reason;
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use keyward_policy::{Asked, Host, Mode, Scheme};
+use keyward_policy::{Asked, Host, Scheme};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     client_hello::{Fault, Reader, is_ssl2},
-    egress::{Dialled, Permit},
+    egress::{Dialled, Permit, lets_through},
     http_door::{After, Answer, Arrived, Link, not_dialled, regain, serve_tunnel},
 };
 
@@ -49,7 +49,7 @@ impl Allowed {
                 scheme,
                 request: None,
             };
-            policy.mode() == Mode::Audit || policy.decide(&asked).outcome.is_ok()
+            policy.decide(&asked).outcome.is_ok() || lets_through(&policy, host)
         };
         Self {
             tls: allowed(Scheme::Tls),

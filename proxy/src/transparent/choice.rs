@@ -2,10 +2,10 @@
 //! What could be allowed, and which of several hosts a connection is for. Pure.
 
 use firewall_common::Reason;
-use keyward_policy::{Asked, Host, Mode, Name, Policy, Scheme};
+use keyward_policy::{Asked, Host, Name, Policy, Scheme};
 
 use super::first::Spoken;
-use crate::client_hello::Fault;
+use crate::{client_hello::Fault, egress::lets_through};
 
 /// The hosts that a connection may be for, at a port, under a policy.
 pub(super) struct Choice<'a> {
@@ -41,7 +41,7 @@ impl<'a> Choice<'a> {
             scheme,
             request: None,
         };
-        self.policy.mode() == Mode::Audit || self.policy.decide(&asked).outcome.is_ok()
+        self.policy.decide(&asked).outcome.is_ok() || lets_through(self.policy, host)
     }
 
     /// The first host that is allowed this.

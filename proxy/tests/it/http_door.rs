@@ -398,3 +398,14 @@ async fn a_kept_connection_that_died_is_made_anew() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test]
+async fn a_long_path_goes_on_whole_and_is_not_written_down_whole() {
+    let site = Site::answering(OK).await;
+    let mut doors = Doors::new(&["example.com"], &[("example.com", site.address)]);
+    let path = format!("/{}", "a".repeat(8000));
+    assert_eq!(ask(&doors, get("example.com", &path)).await.status, 200);
+    assert!(site.seen().concat().contains(&path));
+    let line = &doors.audit(1).await[0];
+    assert_eq!(line["path"].as_str(), path.get(..512));
+}
