@@ -12,7 +12,6 @@ use std::{
     fs,
     panic::catch_unwind,
     path::{Path, PathBuf},
-    thread,
 };
 
 #[path = "../fuzz/src/lib.rs"]
@@ -47,11 +46,7 @@ macro_rules! replayed {
         $(
             #[test]
             fn $target() {
-                // As much stack as a program's first thread has, where policies are read: what is in each other takes
-                // more of it without optimisation.
-                let thread = thread::Builder::new().stack_size(8 << 20);
-                let run = || replay(stringify!($target), targets::$target::run);
-                thread.spawn(run).unwrap().join().unwrap();
+                replay(stringify!($target), targets::$target::run);
             }
         )+
 

@@ -12,8 +12,15 @@ use serde_saphyr::{Location, Spanned};
 use super::{DEEPEST, Field, Node, Value};
 use crate::{Fault, text::Text};
 
+const TOO_DEEP: &str = "this is nested too deeply";
+
 pub(super) fn read(text: &Text<'_>) -> Result<Node, Fault> {
-    let root: Spanned<Plain> = serde_saphyr::from_str(text.text()).map_err(|error| {
+    // Here already, for the stack's sake: its own limit takes more than a thread has.
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: DEEPEST },
+    };
+    let root = serde_saphyr::from_str_with_options(text.text(), options);
+    let root: Spanned<Plain> = root.map_err(|error| {
         let error = error.without_snippet();
         let at = error.location().map_or(0, |it| byte(text, &it));
         // Its first line, without the place, which the fault has, and without advice for programmers.
@@ -22,6 +29,9 @@ pub(super) fn read(text: &Text<'_>) -> Result<Node, Fault> {
         let ends = [" at line ", ", set DuplicateKeyPolicy"];
         let end = ends.iter().filter_map(|it| line.find(it)).min();
         let what = &line[..end.unwrap_or(line.len())];
+        if what.contains("Depth {") {
+            return text.fault(at, TOO_DEEP, None);
+        }
         text.fault(at, format!("not valid YAML: {what}"), None)
     })?;
     node(text, root, 0)
@@ -40,7 +50,7 @@ enum Plain {
 fn node(text: &Text<'_>, plain: Spanned<Plain>, depth: usize) -> Result<Node, Fault> {
     let at = byte(text, &plain.referenced);
     if depth > DEEPEST {
-        return Err(text.fault(at, "this is nested too deeply", None));
+        return Err(text.fault(at, TOO_DEEP, None));
     }
     let value = match plain.value {
         Plain::String(it) => {
