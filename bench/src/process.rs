@@ -120,9 +120,10 @@ impl Processes {
         Ok(Self(found))
     }
 
-    /// Processor time used so far.
+    /// Processor time used so far. One that was only there to start another may be gone.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        self.0.iter().map(|&pid| cpu_time(pid)).sum()
+        let lives = |pid: &&u32| Path::new(&format!("/proc/{pid}")).exists();
+        self.0.iter().filter(lives).map(|&pid| cpu_time(pid)).sum()
     }
 
     /// Proportional set size, in bytes: memory shared with others counts in proportion.
