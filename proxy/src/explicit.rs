@@ -6,7 +6,7 @@
 
 pub(crate) mod connect;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use firewall_common::{Reason, Transport};
@@ -14,17 +14,13 @@ use keyward_policy::{Host, Scheme};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
-    task::JoinSet,
 };
 
 use crate::{
+    accept,
     egress::{Door, Egress, Question},
-    http_door::{Arrived, drained, serve_proxy},
+    http_door::{Arrived, serve_proxy},
 };
-
-/// How long accepting rests when the kernel has no descriptor or no memory left: it would say so again
-/// at once.
-const REST: Duration = Duration::from_millis(50);
 
 /// Serves `listener` until `draining` becomes true, then waits for the connections to end by
 /// themselves. Dropping the future ends everything at once.
@@ -34,33 +30,8 @@ pub(crate) async fn serve(
     room: Arc<Semaphore>,
     draining: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = async {
-            // Room first: a connection that cannot be served waits in the kernel's queue.
-            let permit = Arc::clone(&room).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        tokio::select! {
-            (permit, accepted) = accepted => match accepted {
-                Ok((stream, _)) => {
-                    let connection = connection(Arc::clone(&egress), stream, draining.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(REST).await;
-                }
-            },
-            Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
-            () = drained(draining.clone()) => break,
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+    let serve_one = |stream, _| connection(Arc::clone(&egress), stream, draining.clone());
+    accept::serve(listener, room, draining.clone(), serve_one).await;
 }
 
 async fn connection(egress: Arc<Egress>, stream: TcpStream, draining: watch::Receiver<bool>) {

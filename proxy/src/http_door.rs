@@ -24,7 +24,6 @@ use tokio::{net::TcpStream, sync::watch};
 
 pub(crate) use self::{
     answer::Answer,
-    connection::drained,
     forward::not_dialled,
     link::{After, Link, regain},
 };

@@ -7,6 +7,7 @@
 //! `keyward-proxy` around it. It holds no `unsafe` code and needs no privilege.
 #![forbid(unsafe_code)]
 
+mod accept;
 pub mod client_hello;
 pub mod control;
 pub mod credential;

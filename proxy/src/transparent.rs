@@ -18,18 +18,14 @@ use keyward_policy::{Host, Scheme};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
-    task::JoinSet,
 };
 
 use self::flow::Flow;
 use crate::{
+    accept,
     egress::{Behind, Door, Egress, Question, tunnel::linger},
     peers::Peer,
 };
-
-/// How long accepting rests when the kernel has no descriptor or no memory left: it would say so again
-/// at once.
-const REST: Duration = Duration::from_millis(50);
 
 /// Serves `listener` until `draining` becomes true, then waits for the connections to end by
 /// themselves. Dropping the future ends everything at once.
@@ -37,39 +33,17 @@ pub(crate) async fn serve(
     egress: Arc<Egress>,
     listener: TcpListener,
     room: Arc<Semaphore>,
-    mut draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
-    let ends = draining.clone();
-    loop {
-        let accepted = async {
-            // Room first: a connection that cannot be served waits in the kernel's queue.
-            let permit = Arc::clone(&room).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        tokio::select! {
-            (permit, accepted) = accepted => match accepted {
-                Ok((stream, address)) => {
-                    let flow = flow(&egress, stream, address, &ends);
-                    connections.spawn(async move {
-                        if let Some(flow) = flow {
-                            flow.serve().await;
-                        }
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(REST).await;
-                }
-            },
-            Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
-            // An error means that whoever could say so is gone.
-            () = async { drop(draining.wait_for(|it| *it).await) } => break,
+    let serve_one = |stream, address| {
+        let flow = flow(&egress, stream, address, &draining);
+        async move {
+            if let Some(flow) = flow {
+                flow.serve().await;
+            }
         }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+    };
+    accept::serve(listener, room, draining.clone(), serve_one).await;
 }
 
 /// A connection, with what is known of whom it is for. `None`: it is denied, and reset.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Accepts connections of one port and serves each with hyper behind the guard.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc};
 
 use firewall_common::Transport;
 use hyper::{server::conn::http1, service::service_fn};
@@ -9,7 +9,6 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
-    task::JoinSet,
 };
 
 use super::{
@@ -17,10 +16,7 @@ use super::{
     guard::{Guarded, Verdicts},
     stack,
 };
-
-/// How long accepting rests when the kernel has no descriptor or no memory left: it would say so again
-/// at once.
-const REST: Duration = Duration::from_millis(50);
+use crate::accept::{self, drained};
 
 /// Most that hyper keeps of an answer that the workload does not read, and of a request; beyond it
 /// waits the upstream, or the workload.
@@ -34,33 +30,8 @@ pub(crate) async fn serve(
     room: Arc<Semaphore>,
     draining: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = async {
-            // Room first: a connection that cannot be served waits in the kernel's queue.
-            let permit = Arc::clone(&room).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        tokio::select! {
-            (permit, accepted) = accepted => match accepted {
-                Ok((stream, _)) => {
-                    let connection = connection(Arc::clone(&gateway), stream, draining.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(REST).await;
-                }
-            },
-            Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
-            () = drained(draining.clone()) => break,
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+    let serve_one = |stream, _| connection(Arc::clone(&gateway), stream, draining.clone());
+    accept::serve(listener, room, draining.clone(), serve_one).await;
 }
 
 /// Serves one connection to its end.
@@ -99,12 +70,5 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream, draining: watch::R
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// Waits until there is to be drained, or whoever could say so is gone.
-async fn drained(mut draining: watch::Receiver<bool>) {
-    if draining.wait_for(|it| *it).await.is_err() {
-        tracing::debug!("the server is gone");
     }
 }

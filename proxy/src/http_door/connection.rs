@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{Arrived, Face, Link, stack};
 use crate::{
+    accept::drained,
     egress::{Door, Egress},
     gateway::guard::{Guarded, Verdicts},
 };
@@ -66,12 +67,5 @@ pub(super) async fn connection(
     if let Some(after) = link.take_after() {
         drop(link);
         Box::pin(after.run()).await;
-    }
-}
-
-/// Waits until there is to be drained, or whoever could say so is gone.
-pub(crate) async fn drained(mut draining: watch::Receiver<bool>) {
-    if draining.wait_for(|it| *it).await.is_err() {
-        tracing::debug!("the server is gone");
     }
 }
