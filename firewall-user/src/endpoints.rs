@@ -3,7 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use firewall_common::{Endpoints, GATEWAY_PORTS};
+use firewall_common::Endpoints;
+use keyward_proxy::provider::Providers;
 
 /// The address that existing workflows expect. It exists only inside the workload's network namespace, so it does
 /// not matter what else on the host or beyond uses it.
@@ -32,7 +33,7 @@ const EXPLICIT: u16 = 3128;
 
 /// Where the proxy is reached in a run. With the doors for egress by host name closed, a connection to anywhere but the
 /// gateway is refused on the spot.
-pub fn for_run(v4: Ipv4Addr, doors: Doors) -> Endpoints {
+pub fn for_run(v4: Ipv4Addr, doors: Doors, providers: &Providers) -> Endpoints {
     let (transparent, explicit) = match doors {
         Doors::Open => (TRANSPARENT, EXPLICIT),
         Doors::Closed => (0, 0),
@@ -40,8 +41,9 @@ pub fn for_run(v4: Ipv4Addr, doors: Doors) -> Endpoints {
     Endpoints {
         v6: V6.octets(),
         v4: v4.octets(),
-        gateway_first: *GATEWAY_PORTS.start(),
-        gateway_last: *GATEWAY_PORTS.end(),
+        gateway_first: providers.first_port(),
+        // Nothing listens on a port between two providers'.
+        gateway_last: providers.last_port(),
         transparent,
         explicit,
         dns: DNS,

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use firewall_common::Endpoints;
 use keyward_proxy::credential::Credentials;
-use keyward_proxy::provider::providers;
+use keyward_proxy::provider::{Provider, Providers};
 
 use crate::user::Identity;
 
@@ -66,7 +66,7 @@ pub enum PreflightError {
         /// The variable.
         name: String,
         /// Whose credential it is for.
-        provider: &'static str,
+        provider: String,
     },
     /// A real credential under some other name.
     #[error(
@@ -77,7 +77,7 @@ pub enum PreflightError {
         /// The variable.
         name: String,
         /// Whose key it is.
-        provider: &'static str,
+        provider: String,
     },
     /// A real credential on the command line.
     #[error(
@@ -88,7 +88,7 @@ pub enum PreflightError {
         /// Counted from 0, the command's name.
         position: usize,
         /// Whose key it is.
-        provider: &'static str,
+        provider: String,
     },
 }
 
@@ -99,13 +99,14 @@ impl Environment {
         requested: &Requested,
         identity: &Identity,
         endpoints: &Endpoints,
+        providers: &Providers,
         credentials: &Credentials,
         command: &[OsString],
     ) -> Result<Self, Vec<PreflightError>> {
         let mut notes = Vec::new();
-        let mut variables = passed_from(host, requested);
+        let mut variables = passed_from(host, requested, providers);
         variables.extend(of_identity(identity));
-        let own = of_gateway(endpoints, credentials, requested.explicit_proxy);
+        let own = of_gateway(endpoints, providers, credentials, requested.explicit_proxy);
         let excluded = |name: &OsString| requested.exclude.contains(name);
         variables.extend(
             own.iter()
@@ -120,7 +121,7 @@ impl Environment {
         }
         variables.retain(|name, _| !excluded(name));
         for (name, value) in &requested.explicit {
-            if is_withheld(name) && !own.contains_key(name) {
+            if is_withheld(name, providers) && !own.contains_key(name) {
                 notes.push(format!(
                     "{} is never passed to the command; left out",
                     name.display()
@@ -129,7 +130,7 @@ impl Environment {
                 variables.insert(name.clone(), value.clone());
             }
         }
-        let faults = preflight(&variables, credentials, command);
+        let faults = preflight(&variables, providers, credentials, command);
         if faults.is_empty() {
             Ok(Self { variables, notes })
         } else {
@@ -148,22 +149,18 @@ impl Environment {
     }
 }
 
-fn passed_from(host: &Variables, requested: &Requested) -> Variables {
-    let passes =
-        |name: &OsStr| (requested.all || lists::passes_by_default(name)) && !is_withheld(name);
+fn passed_from(host: &Variables, requested: &Requested, providers: &Providers) -> Variables {
+    let passes = |name: &OsStr| {
+        (requested.all || lists::passes_by_default(name)) && !is_withheld(name, providers)
+    };
     host.iter()
         .filter(|(name, _)| passes(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
 
-fn is_withheld(name: &OsStr) -> bool {
-    let of_a_provider = || {
-        providers()
-            .iter()
-            .flat_map(|it| it.secret_variables())
-            .any(|secret| name == secret)
-    };
+fn is_withheld(name: &OsStr, providers: &Providers) -> bool {
+    let of_a_provider = || providers.secret_variables().any(|secret| name == secret);
     lists::is_withheld(name) || of_a_provider()
 }
 
@@ -183,16 +180,14 @@ fn of_identity(identity: &Identity) -> Variables {
 /// Placeholders, base URLs, and what keeps clients from going round the gateway.
 fn of_gateway(
     endpoints: &Endpoints,
+    providers: &Providers,
     credentials: &Credentials,
     explicit_proxy: ExplicitProxy,
 ) -> Variables {
     let address = Ipv4Addr::from(endpoints.v4);
     let mut variables = Variables::new();
-    for (provider, _) in credentials.iter() {
+    for provider in configured(providers, credentials) {
         for (name, value) in provider.workload_environment(IpAddr::V4(address)) {
-            variables.insert(name.into(), value.into());
-        }
-        for (name, value) in clients::switches(provider.name) {
             variables.insert(name.into(), value.into());
         }
     }
@@ -211,27 +206,35 @@ fn of_gateway(
     variables
 }
 
+/// The providers that can be served.
+fn configured<'a>(
+    providers: &'a Providers,
+    credentials: &'a Credentials,
+) -> impl Iterator<Item = &'a Provider> {
+    let there = |it: &&Provider| credentials.get(&it.name).is_some();
+    providers.iter().map(AsRef::as_ref).filter(there)
+}
+
 fn preflight(
     variables: &Variables,
+    providers: &Providers,
     credentials: &Credentials,
     command: &[OsString],
 ) -> Vec<PreflightError> {
     let mut faults = Vec::new();
     for (name, value) in variables {
-        let holder = credentials
-            .iter()
-            .map(|(provider, _)| provider)
+        let holder = configured(providers, credentials)
             .find(|provider| provider.secret_variables().any(|secret| name == secret));
         let display = || name.to_string_lossy().into_owned();
         match (holder, credentials.found_in(value.as_bytes())) {
-            (Some(provider), _) if value != provider.placeholder => {
+            (Some(provider), _) if *value != *provider.placeholder => {
                 faults.push(PreflightError::ForeignCredential {
                     name: display(),
-                    provider: provider.name,
+                    provider: provider.name.clone(),
                 });
             }
             (_, Some(provider)) => {
-                let (name, provider) = (display(), provider.name);
+                let (name, provider) = (display(), provider.to_owned());
                 faults.push(PreflightError::CredentialInVariable { name, provider });
             }
             (_, None) => {}
@@ -239,7 +242,7 @@ fn preflight(
     }
     for (position, argument) in command.iter().enumerate() {
         if let Some(provider) = credentials.found_in(argument.as_bytes()) {
-            let provider = provider.name;
+            let provider = provider.to_owned();
             faults.push(PreflightError::CredentialInArgument { position, provider });
         }
     }

@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context as _, Result, anyhow};
 use firewall_common::Endpoints;
 use keyward_proxy::control::Role;
+use keyward_proxy::provider::Providers;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
@@ -38,14 +39,14 @@ pub struct Network {
 
 /// Makes the namespace on a thread of its own: `unshare(2)` of the network moves only the calling thread, and the
 /// supervisor must stay where it is.
-pub fn build(endpoints: Endpoints) -> JoinHandle<Result<Network>> {
+pub fn build(endpoints: Endpoints, providers: Providers) -> JoinHandle<Result<Network>> {
     thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         loopback::bring_up(&endpoints)
             .context("cannot bring up the loopback device of the new network namespace")?;
         let_ping_sockets_be_asked_for()?;
         let_ports_be_used_again()?;
-        let listeners = open_listeners(&endpoints)?;
+        let listeners = open_listeners(&endpoints, &providers)?;
         let rules = nft::apply(&nft::Ruleset::for_workload(&endpoints))
             .context("cannot apply the nftables rules")?;
         let namespace = open(
@@ -104,15 +105,15 @@ pub fn inside<T: Send>(namespace: &OwnedFd, act: impl FnOnce() -> Result<T> + Se
     })
 }
 
-fn open_listeners(endpoints: &Endpoints) -> Result<Vec<(Role, OwnedFd)>> {
+fn open_listeners(endpoints: &Endpoints, providers: &Providers) -> Result<Vec<(Role, OwnedFd)>> {
     let mut listeners = Vec::new();
     let v4 = Ipv4Addr::from(endpoints.v4);
     let v6 = Ipv6Addr::from(endpoints.v6);
     let addresses = |port: u16| [SocketAddr::from((v4, port)), SocketAddr::from((v6, port))];
-    for provider in keyward_proxy::provider::providers() {
+    for provider in providers.iter() {
         for address in addresses(provider.port) {
             let role = Role::Gateway {
-                provider: provider.name.to_owned(),
+                provider: provider.name.clone(),
             };
             listeners.push((role, tcp(address)?));
         }

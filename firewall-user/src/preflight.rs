@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use firewall_common::Endpoints;
+use keyward_proxy::provider::Providers;
 
 use crate::network;
 
@@ -16,13 +17,17 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Asks each port for its health. A provider without a credential says that it is not configured: that, too, is the
 /// gateway answering.
-pub fn gateway_answers(namespace: &OwnedFd, endpoints: &Endpoints) -> Result<()> {
+pub fn gateway_answers(
+    namespace: &OwnedFd,
+    endpoints: &Endpoints,
+    providers: &Providers,
+) -> Result<()> {
     network::inside(namespace, || {
         let address = |port| SocketAddr::from((Ipv4Addr::from(endpoints.v4), port));
         let failure = |port| format!("the gateway does not answer on {}", address(port));
         // All are asked before the first is heard: the proxy is one thread, and answers them in one go.
         let mut asked = Vec::new();
-        for port in endpoints.gateway_first..=endpoints.gateway_last {
+        for port in providers.iter().map(|it| it.port) {
             asked.push((port, ask(address(port)).with_context(|| failure(port))?));
         }
         for (port, stream) in asked {

@@ -52,6 +52,7 @@ pub fn run(settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
     let files = files::for_run(
         Path::new("/etc"),
         &settings.endpoints,
+        &settings.providers,
         &settings.credentials,
     )?;
     let filters = seccomp::compile()?;
@@ -120,7 +121,7 @@ fn guarded(
     let mut proxy = ProxyProcess::spawn(run.id(), &logs.proxy)?;
     timings.lap("spawn_proxy");
     // On a thread of its own, beside the next steps: it shares nothing with them.
-    let building = network::build(settings.endpoints);
+    let building = network::build(settings.endpoints, settings.providers.clone());
     // Programs are attached to the cgroup before anything is in it.
     let cgroup = Cgroup::create(hierarchy, run.id())?;
     let programs = ebpf::load(&settings.endpoints)
@@ -133,7 +134,7 @@ fn guarded(
     let sightings = start_proxy(&mut proxy, &settings, run, &network, &programs, &logs)?;
     timings.lap("proxy");
     // The last question before the command: is the way that it is given there?
-    preflight::gateway_answers(&network.namespace, &settings.endpoints)?;
+    preflight::gateway_answers(&network.namespace, &settings.endpoints, &settings.providers)?;
     timings.lap("preflight");
     // From here on the supervisor needs the credentials no more, and what it clones next must not hold them.
     drop(settings.credentials);

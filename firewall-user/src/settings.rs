@@ -13,7 +13,7 @@ use anyhow::Result;
 use firewall_common::Endpoints;
 use keyward_policy::{DnsSettings, Loaded, RawPolicy};
 use keyward_proxy::credential::Credentials;
-use keyward_proxy::provider::providers;
+use keyward_proxy::provider::Providers;
 use keyward_proxy::settings::{
     RawDns, RawLog, RawProvider, RawSettings, RawUpstream, RawUpstreamProxy, Settings,
 };
@@ -43,6 +43,8 @@ pub struct RunSettings {
     pub timeout: Option<Duration>,
     /// Where it finds the proxy.
     pub endpoints: Endpoints,
+    /// Whom the gateway serves.
+    pub providers: Providers,
     /// What the proxy injects.
     pub credentials: Credentials,
     /// Everything else that the proxy is told.
@@ -93,7 +95,8 @@ impl HostEnvironment {
     /// Takes the credentials out of the process's environment and wipes them there, where `/proc/<pid>/environ`
     /// shows them. Call it once, before any other thread is started.
     pub fn take() -> Self {
-        let credentials = Credentials::from_variables(|name| {
+        let providers = Providers::builtin();
+        let credentials = Credentials::from_variables(&providers, |name| {
             std::env::var_os(name).map(|value| Zeroizing::new(value.into_vec()))
         });
         let credentials = credentials.map_err(|faults| {
@@ -102,10 +105,7 @@ impl HostEnvironment {
                 .map(|(name, fault)| format!("{name}: {fault}"))
                 .collect()
         });
-        let secret: Vec<&str> = providers()
-            .iter()
-            .flat_map(|it| it.secret_variables())
-            .collect();
+        let secret: Vec<&str> = providers.secret_variables().collect();
         let is_secret = |name: &OsStr| secret.iter().any(|it| name == *it);
         let variables = std::env::vars_os()
             .filter(|(name, _)| !is_secret(name))
@@ -150,9 +150,9 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> std::result::Result<RunS
     let source = policy::Source::new(&args.egress, identity.as_ref(), &host.variables);
     let egress = faults.take(source.read());
     let doors = egress.as_ref().map_or(Doors::Closed, |it| source.doors(it));
-    let proxy = proxy_settings(&args, egress.as_ref(), &mut faults);
+    let (proxy, providers) = proxy_settings(&args, egress.as_ref(), &mut faults);
     let requested = requested(&args, &host.variables, &mut faults);
-    let endpoints = endpoints::for_run(args.proxy_ip, doors);
+    let endpoints = endpoints::for_run(args.proxy_ip, doors, &providers);
     if args.proxy_ip.is_loopback() || args.proxy_ip.is_unspecified() || args.proxy_ip.is_multicast()
     {
         faults.add(format!(
@@ -173,6 +173,7 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> std::result::Result<RunS
             &requested,
             identity,
             &endpoints,
+            &providers,
             &credentials,
             &args.command,
         );
@@ -192,6 +193,7 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> std::result::Result<RunS
                 tty: args.tty,
                 timeout: args.timeout,
                 endpoints,
+                providers,
                 credentials,
                 proxy,
                 policy: egress.policy,
@@ -242,7 +244,11 @@ fn dns(settings: &DnsSettings) -> RawDns {
     }
 }
 
-fn proxy_settings(args: &RunArgs, egress: Option<&Loaded>, faults: &mut Faults) -> RawSettings {
+fn proxy_settings(
+    args: &RunArgs,
+    egress: Option<&Loaded>,
+    faults: &mut Faults,
+) -> (RawSettings, Providers) {
     let mut ca_pem = Vec::new();
     for path in &args.upstream_ca {
         let text = fs::read_to_string(path)
@@ -285,8 +291,12 @@ fn proxy_settings(args: &RunArgs, egress: Option<&Loaded>, faults: &mut Faults) 
         ..RawSettings::default()
     };
     // The proxy will check them again; found out here, nothing has been set up yet.
-    if let Err(found) = Settings::try_from(settings.clone()) {
-        found.0.iter().for_each(|fault| faults.add(fault));
-    }
-    settings
+    let providers = match Settings::try_from(settings.clone()) {
+        Ok(checked) => checked.providers,
+        Err(found) => {
+            found.0.iter().for_each(|fault| faults.add(fault));
+            Providers::builtin()
+        }
+    };
+    (settings, providers)
 }

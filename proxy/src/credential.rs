@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt};
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::provider::{Provider, provider};
+use crate::provider::Providers;
 
 /// Longest credential that is accepted, in bytes: four times the longest signed token seen in use,
 /// and still small enough for one header.
@@ -59,6 +59,22 @@ impl Credential {
         Ok(Self(Zeroizing::new(trimmed.to_vec())))
     }
 
+    /// Takes a secret that is not one of the placeholders.
+    ///
+    /// # Errors
+    ///
+    /// As [`Credential::new`], and [`CredentialError::Placeholder`].
+    pub fn real(
+        value: impl Into<Zeroizing<Vec<u8>>>,
+        providers: &Providers,
+    ) -> Result<Self, CredentialError> {
+        let credential = Self::new(value)?;
+        match providers.is_placeholder(credential.expose()) {
+            true => Err(CredentialError::Placeholder),
+            false => Ok(credential),
+        }
+    }
+
     /// Whether `other` is this secret. The time does not tell where they differ.
     #[must_use]
     pub fn matches(&self, other: &[u8]) -> bool {
@@ -98,9 +114,10 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// What the proxy will inject: at most one credential for each provider.
+/// What the proxy was given: secrets by the name of their slot, which for what is injected as it is, is the
+/// provider's name.
 #[derive(Clone, Debug, Default)]
-pub struct Credentials(BTreeMap<&'static str, Credential>);
+pub struct Credentials(BTreeMap<String, Credential>);
 
 impl Credentials {
     /// None at all: every gateway port answers 503.
@@ -109,21 +126,9 @@ impl Credentials {
         Self::default()
     }
 
-    /// Gives `provider` its credential, in place of an earlier one.
-    ///
-    /// # Errors
-    ///
-    /// [`CredentialError::Placeholder`] when it is one of the placeholders that workloads get.
-    pub fn insert(
-        &mut self,
-        provider: &'static Provider,
-        credential: Credential,
-    ) -> Result<(), CredentialError> {
-        if crate::provider::is_placeholder(credential.expose()) {
-            return Err(CredentialError::Placeholder);
-        }
-        self.0.insert(provider.name, credential);
-        Ok(())
+    /// Fills a slot, in place of an earlier value.
+    pub fn insert(&mut self, slot: &str, credential: Credential) {
+        self.0.insert(slot.to_owned(), credential);
     }
 
     /// Reads the first variable of each provider's `credential_variables` that `lookup` has and that
@@ -133,20 +138,21 @@ impl Credentials {
     ///
     /// Every variable whose value cannot be a credential, by name.
     pub fn from_variables(
+        providers: &Providers,
         mut lookup: impl FnMut(&str) -> Option<Zeroizing<Vec<u8>>>,
-    ) -> Result<Self, Vec<(&'static str, CredentialError)>> {
+    ) -> Result<Self, Vec<(String, CredentialError)>> {
         let mut found = Self::new();
         let mut faults = Vec::new();
-        for provider in crate::provider::providers() {
+        for provider in providers.iter() {
             let set = provider.credential_variables.iter().find_map(|name| {
                 let value = lookup(name)?;
                 // An empty variable is how shells and CI systems write "not set".
-                (!value.trim_ascii().is_empty()).then_some((*name, value))
+                (!value.trim_ascii().is_empty()).then_some((name, value))
             });
             let Some((name, value)) = set else { continue };
-            match Credential::new(value).and_then(|it| found.insert(provider, it)) {
-                Ok(()) => {}
-                Err(fault) => faults.push((name, fault)),
+            match Credential::real(value, providers) {
+                Ok(it) => found.insert(&provider.name, it),
+                Err(fault) => faults.push((name.clone(), fault)),
             }
         }
         if faults.is_empty() {
@@ -156,30 +162,28 @@ impl Credentials {
         }
     }
 
-    /// The credential of the provider with this name.
+    /// What is in this slot.
     #[must_use]
-    pub fn get(&self, provider: &str) -> Option<&Credential> {
-        self.0.get(provider)
+    pub fn get(&self, slot: &str) -> Option<&Credential> {
+        self.0.get(slot)
     }
 
-    /// Whether no provider has one.
+    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The providers that have a credential, and it.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static Provider, &Credential)> {
-        self.0
-            .iter()
-            .filter_map(|(name, it)| provider(name).map(|provider| (provider, it)))
+    /// The slots, and what is in them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Credential)> {
+        self.0.iter().map(|(slot, it)| (slot.as_str(), it))
     }
 
-    /// The provider one of whose secrets stands somewhere in `text`: under another name, in a URL, in a header.
+    /// The slot whose secret stands somewhere in `text`: under another name, in a URL, in a header.
     ///
     /// A secret shorter than eight bytes counts only if it is the whole text: it may stand in anything by chance.
     #[must_use]
-    pub fn found_in(&self, text: &[u8]) -> Option<&'static Provider> {
+    pub fn found_in(&self, text: &[u8]) -> Option<&str> {
         const SHORT: usize = 8;
         let holds = |secret: &[u8]| match secret.len() {
             0..SHORT => text.trim_ascii() == secret,
@@ -187,7 +191,7 @@ impl Credentials {
         };
         self.iter()
             .find(|(_, it)| holds(it.expose()))
-            .map(|(provider, _)| provider)
+            .map(|(slot, _)| slot)
     }
 
     /// Whether `value` is one of these secrets, whoever it belongs to.
@@ -239,7 +243,7 @@ mod tests {
 
     #[test]
     fn variables_are_read_in_order_and_faults_are_all_named() {
-        let found = Credentials::from_variables(|name| match name {
+        let found = Credentials::from_variables(&Providers::builtin(), |name| match name {
             "OPENAI_API_KEY" => Some(Zeroizing::new(b"sk-real\n".to_vec())),
             "ANTHROPIC_API_KEY" => Some(Zeroizing::new(Vec::new())),
             _ => None,
@@ -250,7 +254,7 @@ mod tests {
         assert!(found.contains(b" sk-real"));
         assert!(!found.contains(b"sk-other"));
 
-        let faults = Credentials::from_variables(|name| match name {
+        let faults = Credentials::from_variables(&Providers::builtin(), |name| match name {
             "OPENAI_API_KEY" => Some(Zeroizing::new(b"sk-placeholder-for-api-proxy".to_vec())),
             "ANTHROPIC_API_KEY" => Some(Zeroizing::new(b"two keys".to_vec())),
             _ => None,
@@ -259,8 +263,11 @@ mod tests {
         assert_eq!(
             faults,
             [
-                ("OPENAI_API_KEY", CredentialError::Placeholder),
-                ("ANTHROPIC_API_KEY", CredentialError::NotPrintable)
+                ("OPENAI_API_KEY".to_owned(), CredentialError::Placeholder),
+                (
+                    "ANTHROPIC_API_KEY".to_owned(),
+                    CredentialError::NotPrintable
+                )
             ]
         );
     }

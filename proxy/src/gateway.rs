@@ -15,11 +15,11 @@ mod listen;
 pub mod path;
 mod request_id;
 mod stack;
-mod strip;
+pub mod strip;
 mod tunnel;
 pub mod websocket;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use http::uri::{Authority, Scheme as UriScheme};
 
@@ -30,9 +30,9 @@ use crate::{
     egress::Resolver,
     metrics::Metrics,
     peers::Peers,
-    provider::Provider,
+    provider::{Provider, Providers},
     request_log::RequestLog,
-    settings::{Limits, ProviderSettings, Scheme, UpstreamSettings},
+    settings::{Limits, Scheme, UpstreamSettings},
     upstream::{Connector, Pool, tls::Tls},
 };
 
@@ -43,14 +43,15 @@ pub(crate) struct Shared {
     pub(crate) log: RequestLog,
     pub(crate) metrics: Metrics,
     pub(crate) peers: Arc<Peers>,
-    /// Each provider of the table, and whether it is configured.
-    pub(crate) providers: Vec<(&'static Provider, bool)>,
+    pub(crate) providers: Providers,
+    /// Names of those that can be served.
+    pub(crate) configured: BTreeSet<String>,
     pub(crate) started: Instant,
 }
 
 /// One port.
 pub(crate) struct Gateway {
-    pub(crate) provider: &'static Provider,
+    pub(crate) provider: Arc<Provider>,
     pub(crate) shared: Arc<Shared>,
     /// `None`: no credential, every request is answered 503.
     pub(crate) serving: Option<Serving>,
@@ -58,7 +59,6 @@ pub(crate) struct Gateway {
 
 /// What it takes to serve a provider.
 pub(crate) struct Serving {
-    settings: ProviderSettings,
     injector: Injector,
     pool: Pool<RequestBody>,
     scheme: UriScheme,
@@ -68,28 +68,27 @@ pub(crate) struct Serving {
 impl Serving {
     /// `None` when the pieces do not make a request, which checked settings and credentials rule out.
     pub(crate) fn new(
-        settings: ProviderSettings,
+        provider: &Provider,
         credential: &Credential,
         upstream: &UpstreamSettings,
         limits: &Limits,
         tls: Tls,
         resolver: Resolver,
     ) -> Option<Self> {
-        let injector = Injector::new(&settings, credential)?;
-        let authority = settings.target.authority().parse().ok()?;
-        let scheme = match settings.target.scheme {
+        let injector = Injector::new(provider, credential)?;
+        let authority = provider.target.authority().parse().ok()?;
+        let scheme = match provider.target.scheme {
             Scheme::Http => UriScheme::HTTP,
             Scheme::Https => UriScheme::HTTPS,
         };
         let connector = Connector::new(
-            settings.target.clone(),
+            provider.target.clone(),
             upstream,
             tls,
             resolver,
             limits.connect,
         );
         Some(Self {
-            settings,
             injector,
             pool: Pool::new(connector),
             scheme,

@@ -31,3 +31,4 @@ pub mod standalone;
 pub mod status;
 mod transparent;
 mod upstream;
+pub mod usage;

@@ -10,13 +10,14 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    provider::{Provider, providers},
+    provider::{Provider, Providers},
     refusal::{Fault, Refusal, UpstreamFault},
 };
 
 /// Counters of the whole proxy.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    table: Providers,
     /// One for each row of the provider table, in its order.
     providers: Vec<Counters>,
     /// One for each name in the lists of reasons.
@@ -33,10 +34,11 @@ struct Counters {
     response_bytes: AtomicU64,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    pub(crate) fn new(table: &Providers) -> Self {
         Self {
-            providers: providers().iter().map(|_| Counters::default()).collect(),
+            table: table.clone(),
+            providers: table.iter().map(|_| Counters::default()).collect(),
             refusals: Refusal::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             upstream_faults: UpstreamFault::ALL
                 .iter()
@@ -44,9 +46,7 @@ impl Default for Metrics {
                 .collect(),
         }
     }
-}
 
-impl Metrics {
     /// A request began.
     pub(crate) fn begin(&self, provider: &Provider) {
         if let Some(counters) = self.of(provider) {
@@ -91,7 +91,7 @@ impl Metrics {
     }
 
     fn of(&self, provider: &Provider) -> Option<&Counters> {
-        let at = providers().iter().position(|it| it.port == provider.port)?;
+        let at = self.table.iter().position(|it| it.port == provider.port)?;
         self.providers.get(at)
     }
 
@@ -127,7 +127,8 @@ impl Metrics {
 
     /// Everything, as JSON.
     pub(crate) fn json(&self) -> Value {
-        let rows = providers()
+        let rows = self
+            .table
             .iter()
             .zip(&self.providers)
             .map(|(provider, counters)| {
@@ -140,7 +141,7 @@ impl Metrics {
                     "request_bytes": load(&counters.request_bytes),
                     "response_bytes": load(&counters.response_bytes),
                 });
-                (provider.name.to_owned(), row)
+                (provider.name.clone(), row)
             });
         let providers: serde_json::Map<String, Value> = rows.collect();
         let reasons: serde_json::Map<String, Value> = self
@@ -160,7 +161,7 @@ impl Metrics {
                 writeln!(out, "{name}{{{labels}}} {value}").unwrap_or_default();
             }
         };
-        let rows = || providers().iter().zip(&self.providers);
+        let rows = || self.table.iter().zip(&self.providers);
         let label = |provider: &Provider| format!("provider=\"{}\"", provider.name);
         let each = |of: fn(&Counters) -> i128| -> Vec<(String, i128)> {
             rows()

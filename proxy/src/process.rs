@@ -7,7 +7,7 @@
 
 use std::{
     error::Error, ffi::OsString, fs::File, io, os::unix::ffi::OsStringExt as _, path::PathBuf,
-    process::ExitCode, time::Duration,
+    process::ExitCode, sync::Arc, time::Duration,
 };
 
 use keyward_policy::Policy;
@@ -22,7 +22,6 @@ use crate::{
     control::{self, Order, Role},
     harden,
     peers::Peers,
-    provider::provider,
     request_log::RequestLog,
     server::{Logs, Server},
     settings::Settings,
@@ -180,8 +179,7 @@ fn prepare(
     for (role, descriptor) in start.descriptors {
         match role {
             Role::Gateway { provider: name } => {
-                let provider = provider(&name).ok_or("a listener for an unknown provider")?;
-                listeners.push((provider, std::net::TcpListener::from(descriptor)));
+                listeners.push((name, std::net::TcpListener::from(descriptor)));
             }
             Role::RequestLog => requests = Some(File::from(descriptor)),
             Role::Sightings => sightings = Some(File::from(descriptor)),
@@ -205,6 +203,15 @@ fn prepare(
     if let Some(sightings) = sightings {
         peers = peers.reporting_to(sightings);
     }
+    let of = |(name, listener): (String, _)| {
+        let provider = settings.providers.get(&name);
+        let provider = provider.ok_or("a listener for an unknown provider")?;
+        Ok::<_, Box<dyn Error>>((Arc::clone(provider), listener))
+    };
+    let listeners = listeners
+        .into_iter()
+        .map(of)
+        .collect::<Result<Vec<_>, _>>()?;
     let runtime = runtime(&settings)?;
     let guard = runtime.enter();
     let mut server = Server::new(settings, start.credentials, logs.clone(), peers)?;

@@ -2,167 +2,246 @@
 //! What keyward knows of each model provider, as data.
 //!
 //! One table drives the gateway, the workload's environment, the preflight check, the collection of
-//! credentials and the health answer. Adding a provider is adding a row; nothing here acts.
-//!
-//! All five ports of the gateway have a row. A row whose `upstream` is `None` has its name, port and
-//! variables kept (so that its credentials never reach a workload), and its port answers 503.
+//! credentials, the health answer and the documentation. Its rows are files: those in `proxy/providers/`
+//! come with keyward, `[[provider]]` in a policy file adds others or changes what these say. Nothing here
+//! acts.
 
-mod table;
+mod builtin;
+mod parse;
+mod route;
 
-pub use table::providers;
+use std::{fmt, net::IpAddr, sync::Arc};
 
-/// One model provider.
-#[derive(Debug, PartialEq, Eq)]
+use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+
+pub use self::route::Route;
+use crate::{credential::Credential, settings::Target};
+
+/// Ports that a provider may have: below are the well-known ones, above is the transparent door.
+pub const PORTS: std::ops::RangeInclusive<u16> = 10000..=10099;
+
+/// One model provider: a row of the table, checked.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Provider {
     /// Stable short name: in settings, logs, answers.
-    pub name: &'static str,
+    pub name: String,
     /// The gateway's port for it, on the proxy's address.
     pub port: u16,
+    /// How models and usage are read from what it is sent and answers.
+    pub dialect: Dialect,
     /// Variables of keyward's own environment that may hold the credential: the first that is set wins.
-    pub credential_variables: &'static [&'static str],
+    pub credential_variables: Vec<String>,
     /// Further variables in which clients of this provider keep a credential. Never read, never passed
     /// to a workload with a value of the host's.
-    pub withheld_variables: &'static [&'static str],
+    pub withheld_variables: Vec<String>,
     /// Variable of keyward's own environment that names another target.
-    pub target_variable: &'static str,
+    pub target_variable: Option<String>,
     /// Variable of keyward's own environment that names the base path at that target.
-    pub base_path_variable: &'static str,
+    pub base_path_variable: Option<String>,
     /// What the workload holds instead of the credential.
-    pub placeholder: &'static str,
-    /// Variables of the workload that hold the placeholder.
-    pub placeholder_variables: &'static [&'static str],
-    /// Variables of the workload that hold the gateway's address, `http://IP:PORT`.
-    pub base_url_variables: &'static [&'static str],
-    /// Further variables of the workload, name and value.
-    pub further_variables: &'static [(&'static str, &'static str)],
-    /// Where requests go and what they may be. `None`: the gateway cannot serve this provider.
-    pub upstream: Option<Upstream>,
-}
-
-/// Where a provider's requests go, and which.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Host of the default target, over TLS on port 443.
-    pub host: &'static str,
-    /// Path in front of every request at the default target; empty for none.
-    pub base_path: &'static str,
+    pub placeholder: String,
+    /// What the workload finds in its environment.
+    pub environment: Vec<(String, Template)>,
+    /// Where requests go.
+    pub target: Target,
+    /// Path in front of every request: empty, or `/…` without a slash at the end.
+    pub base_path: String,
     /// Version prefixes of the API's paths.
     pub versions: Versions,
-    /// How the credential is put in: the first whose `when` holds. The last has no condition.
-    pub injections: &'static [Injection],
+    /// How the credential is put in: the first whose condition holds. The last has none.
+    pub injections: Vec<Injection>,
     /// Headers set if the workload did not.
-    pub defaults: &'static [(&'static str, &'static str)],
-    /// What may be asked. Anything else is refused until the policy opens it by name.
-    pub routes: &'static [Route],
+    pub defaults: Vec<(HeaderName, HeaderValue)>,
+    /// Headers set on every request.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What may be asked. Anything else is refused.
+    pub routes: Vec<Route>,
+    /// Whether a foreign credential is refused rather than replaced.
+    pub require_placeholder: bool,
+}
+
+/// A family of APIs: where in a request the model is named, and where in an answer the usage.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// OpenAI's responses, chat completions, completions, embeddings; also what is compatible.
+    Openai,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Google's generateContent and its kin.
+    Gemini,
+    /// AWS Bedrock's converse and invoke-model.
+    Bedrock,
+    /// Nothing is known of it: no model, no usage.
+    #[default]
+    Other,
 }
 
 /// The version prefix of an API's paths, so that one base URL serves clients that send it and
 /// clients that do not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Versions {
     /// Recognised first segments, with their slash; a doubled one is folded into one.
-    pub known: &'static [&'static str],
-    /// Stands for the version in `routes` where the workload sent none.
-    pub default: &'static str,
+    pub known: Vec<String>,
+    /// Stands for the version in `routes` where the workload sent none. May be empty.
+    pub default: String,
     /// Whether the default version is also *sent* when the workload gave none and the target has no
     /// base path. (Otherwise the path goes out as it came: a private target may have no versions.)
     pub always: bool,
 }
 
 /// How a credential is carried upstream.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Injection {
-    /// Which credentials this is for.
-    pub when: When,
-    /// Header that carries it, in lower case.
-    pub header: &'static str,
+    /// Which credentials this is for: those that begin with this text. Empty: all.
+    pub credential_starts: String,
+    /// Which targets this is for: those whose host ends with this text. Empty: all.
+    pub host_ends: String,
+    /// Header that carries it.
+    pub header: HeaderName,
     /// Text in front of the credential, with its space; empty for none.
-    pub scheme: &'static str,
-    /// A value merged into a comma-separated header.
-    pub merge: Option<(&'static str, &'static str)>,
+    pub scheme: String,
+    /// Values merged into comma-separated headers.
+    pub merge: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The condition of an [`Injection`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// Every credential.
-    Always,
-    /// The credential starts with this text.
-    CredentialStarts(&'static str),
-    /// The target's host ends with this text.
-    HostEnds(&'static str),
-}
+/// The value of a variable in the workload's environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(String);
 
-/// One thing that a workload may ask of a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Methods, in upper case.
-    pub methods: &'static [&'static str],
-    /// Path with its version, without a slash at the end.
-    pub path: &'static str,
-    /// Whether what lies below `path` is allowed too.
-    pub below: bool,
+impl Template {
+    /// `{url}` stands for the gateway's address, `{placeholder}` for the provider's placeholder.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The value. `url` is `http://IP:PORT`.
+    #[must_use]
+    pub fn fill(&self, url: &str, placeholder: &str) -> String {
+        self.0
+            .replace("{url}", url)
+            .replace("{placeholder}", placeholder)
+    }
+
+    /// Whether the value tells where the gateway is.
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        self.0.contains("{url}")
+    }
+
+    /// Whether the value holds the placeholder.
+    #[must_use]
+    pub fn is_placeholder(&self) -> bool {
+        self.0.contains("{placeholder}")
+    }
 }
 
 impl Provider {
-    /// Whether the gateway can serve this provider at all, given a credential.
-    #[must_use]
-    pub fn servable(&self) -> bool {
-        self.upstream.is_some()
-    }
-
     /// What the workload finds in its environment when this provider is configured and the gateway is
     /// at `address` (an IPv6 address gets its brackets here).
-    pub fn workload_environment(
-        &self,
-        address: std::net::IpAddr,
-    ) -> impl Iterator<Item = (&'static str, String)> {
+    pub fn workload_environment(&self, address: IpAddr) -> impl Iterator<Item = (&str, String)> {
         let url = format!("http://{}", std::net::SocketAddr::new(address, self.port));
-        let base = self
-            .base_url_variables
+        self.environment
             .iter()
-            .map(move |name| (*name, url.clone()));
-        let held = self
-            .placeholder_variables
-            .iter()
-            .map(|name| (*name, self.placeholder.to_owned()));
-        let rest = self
-            .further_variables
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()));
-        base.chain(held).chain(rest)
+            .map(move |(name, value)| (name.as_str(), value.fill(&url, &self.placeholder)))
     }
 
     /// Every variable that may hold a credential of this provider: none of them reaches a workload
     /// with any value but the placeholder.
-    pub fn secret_variables(&self) -> impl Iterator<Item = &'static str> {
-        let all = [
-            self.credential_variables,
-            self.withheld_variables,
-            self.placeholder_variables,
-        ];
-        all.into_iter().flatten().copied()
+    pub fn secret_variables(&self) -> impl Iterator<Item = &str> {
+        let held = self.environment.iter().filter(|it| it.1.is_placeholder());
+        let read = self
+            .credential_variables
+            .iter()
+            .chain(&self.withheld_variables);
+        read.map(String::as_str)
+            .chain(held.map(|(name, _)| name.as_str()))
+    }
+
+    /// The way in which `credential` is put in, at this provider's target.
+    #[must_use]
+    pub fn injection(&self, credential: &Credential) -> Option<&Injection> {
+        let applies = |it: &&Injection| {
+            credential.has_prefix(&it.credential_starts)
+                && self.target.host.ends_with(&it.host_ends)
+        };
+        self.injections.iter().find(applies)
     }
 }
 
-/// The provider with this name.
-#[must_use]
-pub fn provider(name: &str) -> Option<&'static Provider> {
-    providers().iter().find(|it| it.name == name)
+/// The table: every provider, in the order of their ports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Providers(Arc<[Arc<Provider>]>);
+
+impl Providers {
+    /// The table of what comes with keyward, nothing changed.
+    #[must_use]
+    pub fn builtin() -> Self {
+        builtin::providers().clone()
+    }
+
+    /// Every provider, in the order of the ports.
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<Provider>> {
+        self.0.iter()
+    }
+
+    /// The provider with this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.iter().find(|it| it.name == name)
+    }
+
+    /// The provider whose gateway port this is.
+    #[must_use]
+    pub fn on(&self, port: u16) -> Option<&Arc<Provider>> {
+        self.iter().find(|it| it.port == port)
+    }
+
+    /// The port that tells of all the others: the lowest.
+    #[must_use]
+    pub fn first_port(&self) -> u16 {
+        self.iter().next().map_or(0, |it| it.port)
+    }
+
+    /// The highest port.
+    #[must_use]
+    pub fn last_port(&self) -> u16 {
+        self.iter().next_back().map_or(0, |it| it.port)
+    }
+
+    /// Whether `value` is the placeholder of some provider.
+    #[must_use]
+    pub fn is_placeholder(&self, value: &[u8]) -> bool {
+        self.iter().any(|it| it.placeholder.as_bytes() == value)
+    }
+
+    /// Every variable that may hold a credential of any provider.
+    pub fn secret_variables(&self) -> impl Iterator<Item = &str> {
+        self.iter().flat_map(|it| it.secret_variables())
+    }
 }
 
-/// The provider whose gateway port this is.
-#[must_use]
-pub fn provider_on(port: u16) -> Option<&'static Provider> {
-    providers().iter().find(|it| it.port == port)
+impl Default for Providers {
+    fn default() -> Self {
+        Self::builtin()
+    }
 }
 
-/// Whether `value` is the placeholder of some provider.
-#[must_use]
-pub fn is_placeholder(value: &[u8]) -> bool {
-    providers()
-        .iter()
-        .any(|it| it.placeholder.as_bytes() == value)
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Bedrock => "bedrock",
+            Self::Other => "other",
+        })
+    }
 }
 
 #[cfg(test)]
@@ -173,59 +252,47 @@ mod tests {
 
     #[test]
     fn rows_are_the_gateways_ports_in_order() {
-        let ports: Vec<u16> = providers().iter().map(|it| it.port).collect();
-        assert_eq!(ports, [10000, 10001, 10002, 10003, 10004]);
+        let table = Providers::builtin();
+        let ports: Vec<u16> = table.iter().map(|it| it.port).collect();
+        assert!(ports.starts_with(&[10000, 10001, 10002, 10003, 10004]));
+        assert!(ports.is_sorted() && ports.iter().all(|it| PORTS.contains(it)));
     }
 
     #[test]
     fn names_and_placeholders_are_distinct() {
-        let names: BTreeSet<_> = providers().iter().map(|it| it.name).collect();
-        let placeholders: BTreeSet<_> = providers().iter().map(|it| it.placeholder).collect();
-        assert_eq!((names.len(), placeholders.len()), (5, 5));
-        assert!(is_placeholder(b"sk-placeholder-for-api-proxy"));
-        assert!(!is_placeholder(b"sk-placeholder-for-api-prox"));
-    }
-
-    #[test]
-    fn every_upstream_has_an_unconditional_injection_last_and_sane_routes() {
-        for upstream in providers().iter().filter_map(|it| it.upstream.as_ref()) {
-            assert_eq!(
-                upstream.injections.last().map(|it| it.when),
-                Some(When::Always)
-            );
-            for injection in upstream.injections {
-                assert_eq!(injection.header, injection.header.to_ascii_lowercase());
-            }
-            assert!(upstream.versions.known.contains(&upstream.versions.default));
-            for route in upstream.routes {
-                assert!(
-                    !route.path.ends_with('/') && !route.methods.is_empty(),
-                    "{route:?}"
-                );
-                let versioned = |version: &&str| route.path.starts_with(&format!("{version}/"));
-                assert!(upstream.versions.known.iter().any(versioned), "{route:?}");
-            }
-        }
+        let table = Providers::builtin();
+        let names: BTreeSet<_> = table.iter().map(|it| &it.name).collect();
+        let placeholders: BTreeSet<_> = table.iter().map(|it| &it.placeholder).collect();
+        assert_eq!(
+            (names.len(), placeholders.len()),
+            (table.iter().len(), table.iter().len())
+        );
+        assert!(table.is_placeholder(b"sk-placeholder-for-api-proxy"));
+        assert!(!table.is_placeholder(b"sk-placeholder-for-api-prox"));
     }
 
     #[test]
     fn workload_environment_is_the_contracts() {
+        let table = Providers::builtin();
         let address = Ipv4Addr::new(172, 30, 0, 30).into();
-        let environment: Vec<_> = provider("openai")
+        let mut environment: Vec<_> = table
+            .get("openai")
             .unwrap()
             .workload_environment(address)
             .collect();
+        environment.sort();
         assert_eq!(
             environment,
             [
-                ("OPENAI_BASE_URL", "http://172.30.0.30:10000".to_owned()),
-                ("OPENAI_API_KEY", "sk-placeholder-for-api-proxy".to_owned()),
                 ("CODEX_API_KEY", "sk-placeholder-for-api-proxy".to_owned()),
+                ("OPENAI_API_KEY", "sk-placeholder-for-api-proxy".to_owned()),
+                ("OPENAI_BASE_URL", "http://172.30.0.30:10000".to_owned()),
+                ("OPENCODE_DISABLE_AUTOUPDATE", "1".to_owned()),
+                ("OPENCODE_DISABLE_MODELS_FETCH", "1".to_owned()),
             ]
         );
-        let v6 = provider("anthropic")
-            .unwrap()
-            .workload_environment("fd00::30".parse().unwrap());
-        assert!(v6.into_iter().any(|it| it.1 == "http://[fd00::30]:10001"));
+        let v6 = table.get("anthropic").unwrap();
+        let mut v6 = v6.workload_environment("fd00::30".parse().unwrap());
+        assert!(v6.any(|it| it.1 == "http://[fd00::30]:10001"));
     }
 }

@@ -189,10 +189,10 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::provider;
+    use crate::provider::Providers;
 
     fn answer(fault: impl Into<Fault>) -> (u16, serde_json::Value, bool) {
-        let response = respond(fault.into(), provider("openai").unwrap());
+        let response = respond(fault.into(), Providers::builtin().get("openai").unwrap());
         let body = serde_json::from_slice(response.body()).unwrap();
         let closed = response.headers().get(header::CONNECTION).is_some();
         (response.status().as_u16(), body, closed)

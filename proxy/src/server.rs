@@ -18,7 +18,7 @@ use crate::{
     gateway::{Gateway, Serving, Shared, serve},
     metrics::Metrics,
     peers::Peers,
-    provider::{Provider, providers},
+    provider::Provider,
     request_log::RequestLog,
     settings::{Limits, Settings},
     status, transparent,
@@ -79,15 +79,20 @@ impl Server {
             Dialler::new(upstream, resolver, via, settings.limits.connect),
             settings.policy.clone(),
         );
-        let configured =
-            |it: &'static Provider| (it, it.servable() && credentials.get(it.name).is_some());
+        let providers = settings.providers.clone();
+        let configured = providers
+            .iter()
+            .filter(|it| credentials.get(&it.name).is_some())
+            .map(|it| it.name.clone())
+            .collect();
         let shared = Shared {
             run: settings.run.clone(),
             limits: settings.limits,
             log: logs.requests,
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&providers),
             peers,
-            providers: providers().iter().map(configured).collect(),
+            providers,
+            configured,
             started: Instant::now(),
         };
         Ok(Self {
@@ -158,26 +163,22 @@ impl Server {
     /// When the listener cannot be made asynchronous.
     pub fn add_gateway(
         &mut self,
-        provider: &'static Provider,
+        provider: Arc<Provider>,
         listener: net::TcpListener,
     ) -> io::Result<()> {
         let listener = asynchronous(listener)?;
-        let settings = self.settings.providers.get(provider.name);
-        let serving = settings
-            .zip(self.credentials.get(provider.name))
-            .and_then(|it| {
-                let (settings, credential) = it;
-                let limits: &Limits = &self.settings.limits;
-                let tls = self.tls.clone();
-                Serving::new(
-                    settings.clone(),
-                    credential,
-                    &self.settings.upstream,
-                    limits,
-                    tls,
-                    self.egress.dialler.resolver().clone(),
-                )
-            });
+        let credential = self.credentials.get(&provider.name);
+        let serving = credential.and_then(|credential| {
+            let limits: &Limits = &self.settings.limits;
+            Serving::new(
+                &provider,
+                credential,
+                &self.settings.upstream,
+                limits,
+                self.tls.clone(),
+                self.egress.dialler.resolver().clone(),
+            )
+        });
         let gateway = Gateway {
             provider,
             shared: Arc::clone(&self.shared),

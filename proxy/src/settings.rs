@@ -12,20 +12,22 @@ mod proxy;
 mod raw;
 mod target;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
-use http::{HeaderName, HeaderValue};
 use keyward_policy::Policy;
 
-pub(crate) use self::parse::is_identifier;
 pub use self::{
     dns::{Dns, DnsServer},
     limits::Limits,
     proxy::{NoProxy, UpstreamProxy},
-    raw::{RawDns, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream, RawUpstreamProxy},
+    raw::{
+        RawDns, RawInjection, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream,
+        RawUpstreamProxy, RawVersions,
+    },
     target::{Scheme, Target},
 };
-use crate::provider::Provider;
+pub(crate) use self::{parse::is_identifier, target::check_base_path};
+use crate::provider::Providers;
 
 /// Settings, checked.
 #[derive(Clone, Debug)]
@@ -35,8 +37,8 @@ pub struct Settings {
     pub run: Option<String>,
     /// Threads that serve.
     pub worker_threads: usize,
-    /// Per provider that the gateway can serve, by name.
-    pub providers: BTreeMap<&'static str, ProviderSettings>,
+    /// Whom the gateway serves.
+    pub providers: Providers,
     /// How upstreams are reached.
     pub upstream: UpstreamSettings,
     /// Which hosts may be reached besides the providers.
@@ -45,38 +47,6 @@ pub struct Settings {
     pub dns: Dns,
     /// Sizes and times.
     pub limits: Limits,
-}
-
-/// Settings of one provider, checked.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ProviderSettings {
-    /// Its row in the table.
-    pub provider: &'static Provider,
-    /// Where requests go.
-    pub target: Target,
-    /// Path in front of every request: empty, or `/…` without a slash at the end.
-    pub base_path: String,
-    /// Header that carries the credential raw, if not the provider's own.
-    pub auth_header: Option<HeaderName>,
-    /// Whether a foreign credential is refused rather than replaced.
-    pub require_placeholder: bool,
-    /// Routes opened by name.
-    pub allow: Vec<OpenedRoute>,
-    /// Headers set on every request.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// A route that the settings opened: `METHOD /path` or `METHOD /path/*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OpenedRoute {
-    /// The method, in upper case.
-    pub method: String,
-    /// The path, without a slash at the end.
-    pub path: String,
-    /// Whether what lies below is allowed too.
-    pub below: bool,
 }
 
 /// How upstreams are reached, checked.

@@ -7,13 +7,14 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use zeroize::Zeroizing;
 
 use crate::{
     credential::{Credential, Credentials},
-    provider::{Provider, provider, providers},
+    provider::{Provider, Providers},
     settings::{RawSettings, Settings, SettingsError},
 };
 
@@ -26,7 +27,7 @@ pub struct Start {
     /// The credentials that the settings refer to.
     pub credentials: Credentials,
     /// A listener for each port of the gateway.
-    pub listeners: Vec<(&'static Provider, TcpListener)>,
+    pub listeners: Vec<(Arc<Provider>, TcpListener)>,
     /// Where the request log goes.
     pub requests: File,
     /// Level of the diagnostics.
@@ -96,7 +97,10 @@ pub fn start(
             .ca_pem
             .push(String::from_utf8_lossy(&pem).into_owned());
     }
-    let (credentials, mut faults) = credentials(&mut raw, variable);
+    let references = raw.providers.iter_mut();
+    let references =
+        references.filter_map(|(name, it)| Some((name.clone(), it.credential.take()?)));
+    let references: Vec<(String, String)> = references.collect();
     let requests = match raw.log.requests.take() {
         Some(path) => File::options()
             .create(true)
@@ -113,20 +117,14 @@ pub fn start(
             })?,
     };
     let level = raw.log.level.clone();
-    let settings = match Settings::try_from(raw) {
-        Ok(settings) if faults.is_empty() => settings,
-        Ok(_) => return Err(SettingsError(faults).into()),
-        Err(SettingsError(more)) => {
-            faults.extend(more);
-            return Err(SettingsError(faults).into());
-        }
-    };
+    let settings = Settings::try_from(raw)?;
+    let credentials = credentials(&references, &settings.providers, variable)?;
     let mut listeners = Vec::new();
-    for provider in providers() {
+    for provider in settings.providers.iter() {
         let address = SocketAddr::new(listen, provider.port);
         let listener =
             TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })?;
-        listeners.push((provider, listener));
+        listeners.push((Arc::clone(provider), listener));
     }
     Ok(Start {
         settings,
@@ -137,13 +135,14 @@ pub fn start(
     })
 }
 
-/// Takes the references to credentials out of the settings and follows them.
+/// Follows the references to credentials; providers without one take their own variables.
 fn credentials(
-    raw: &mut RawSettings,
+    references: &[(String, String)],
+    providers: &Providers,
     variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
-) -> (Credentials, Vec<String>) {
+) -> Result<Credentials, SettingsError> {
     let mut faults = Vec::new();
-    let mut found = match Credentials::from_variables(&variable) {
+    let mut found = match Credentials::from_variables(providers, &variable) {
         Ok(found) => found,
         Err(wrong) => {
             faults.extend(
@@ -154,21 +153,17 @@ fn credentials(
             Credentials::new()
         }
     };
-    for (name, settings) in &mut raw.providers {
-        let (Some(provider), Some(reference)) = (provider(name), settings.credential.take()) else {
-            continue;
-        };
-        let value = follow(&reference, &variable).and_then(|value| {
-            let credential = Credential::new(value).map_err(|fault| fault.to_string())?;
-            found
-                .insert(provider, credential)
-                .map_err(|fault| fault.to_string())
-        });
-        if let Err(fault) = value {
-            faults.push(format!("providers.{name}.credential: {fault}"));
+    for (name, reference) in references {
+        let value = follow(reference, &variable);
+        match value.and_then(|it| Credential::real(it, providers).map_err(|it| it.to_string())) {
+            Ok(credential) => found.insert(name, credential),
+            Err(fault) => faults.push(format!("provider.{name}.credential: {fault}")),
         }
     }
-    (found, faults)
+    match faults.is_empty() {
+        true => Ok(found),
+        false => Err(SettingsError(faults)),
+    }
 }
 
 fn follow(

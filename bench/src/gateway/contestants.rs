@@ -189,8 +189,8 @@ http {{
              [provider.openai]\n\
              credential = {}\n\
              [upstream]\n\
-             ca_files = [{}]\n\
-             system_roots = false\n\
+             ca-files = [{}]\n\
+             system-roots = false\n\
              http2 = {http2}\n\
              resolve = [\"api.openai.com={}\"]\n\
              [log]\n\

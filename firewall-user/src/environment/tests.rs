@@ -2,7 +2,6 @@
 use std::path::PathBuf;
 
 use keyward_proxy::credential::Credential;
-use keyward_proxy::provider::provider;
 use nix::unistd::{Gid, Uid};
 
 use super::*;
@@ -13,9 +12,7 @@ const REAL: &str = "sk-real-0123456789";
 fn credentials() -> Credentials {
     let mut credentials = Credentials::new();
     let credential = Credential::new(REAL.as_bytes().to_vec()).unwrap();
-    credentials
-        .insert(provider("openai").unwrap(), credential)
-        .unwrap();
+    credentials.insert("openai", credential);
     credentials
 }
 
@@ -46,12 +43,17 @@ fn prepare_command(
         shell: None,
     };
     let command: Vec<OsString> = command.iter().map(OsString::from).collect();
-    let endpoints = endpoints::for_run(endpoints::DEFAULT_ADDRESS, endpoints::Doors::Closed);
+    let endpoints = endpoints::for_run(
+        endpoints::DEFAULT_ADDRESS,
+        endpoints::Doors::Closed,
+        &Providers::builtin(),
+    );
     Environment::prepare(
         &variables(host),
         requested,
         &identity,
         &endpoints,
+        &Providers::builtin(),
         &credentials(),
         &command,
     )
@@ -104,7 +106,7 @@ fn the_real_key_under_another_name_stops_the_run() {
     let faults = prepare(&host, &ALL).unwrap_err();
     let fault = |name: &str| PreflightError::CredentialInVariable {
         name: name.into(),
-        provider: "openai",
+        provider: "openai".to_owned(),
     };
     assert_eq!(faults, [fault("HEADER"), fault("MY_KEY")]);
     assert!(!format!("{faults:?}").contains(REAL));
@@ -119,7 +121,7 @@ fn the_real_key_as_an_argument_stops_the_run() {
         faults,
         [PreflightError::CredentialInArgument {
             position: 2,
-            provider: "openai"
+            provider: "openai".to_owned()
         }]
     );
 }
@@ -139,7 +141,7 @@ fn only_the_placeholder_may_be_given_for_a_configured_provider() {
         faults,
         [PreflightError::ForeignCredential {
             name,
-            provider: "openai"
+            provider: "openai".to_owned()
         }]
     );
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use firewall_common::Endpoints;
 use keyward_proxy::credential::Credentials;
+use keyward_proxy::provider::Providers;
 use nix::unistd::gethostname;
 use toml::{Table, Value};
 
@@ -30,15 +31,15 @@ pub struct PrivateFile {
 pub fn for_run(
     etc: &Path,
     endpoints: &Endpoints,
+    providers: &Providers,
     credentials: &Credentials,
 ) -> Result<Vec<PrivateFile>> {
     let mut files = vec![resolv_conf(endpoints), hosts()?];
     if endpoints.transparent != 0 {
         files.extend(browsers::policies(etc)?);
     }
-    if let Some((openai, _)) = credentials
-        .iter()
-        .find(|(provider, _)| provider.name == "openai")
+    if let Some(openai) = providers.get("openai")
+        && credentials.get("openai").is_some()
     {
         let base_url = format!("http://{}:{}/v1", Ipv4Addr::from(endpoints.v4), openai.port);
         files.push(codex_managed(etc, &base_url)?);
@@ -120,7 +121,6 @@ fn host_table(path: &Path) -> Result<Table> {
 #[cfg(test)]
 mod tests {
     use keyward_proxy::credential::Credential;
-    use keyward_proxy::provider::provider;
 
     use super::*;
     use crate::endpoints;
@@ -128,12 +128,16 @@ mod tests {
     fn files(etc: &Path, name: &str) -> Result<Vec<PrivateFile>> {
         let mut credentials = Credentials::new();
         let credential = Credential::new(b"sk-real-0123456789".to_vec()).unwrap();
-        credentials
-            .insert(provider(name).unwrap(), credential)
-            .unwrap();
+        credentials.insert(name, credential);
+        let providers = Providers::builtin();
         for_run(
             etc,
-            &endpoints::for_run(endpoints::DEFAULT_ADDRESS, endpoints::Doors::Closed),
+            &endpoints::for_run(
+                endpoints::DEFAULT_ADDRESS,
+                endpoints::Doors::Closed,
+                &providers,
+            ),
+            &providers,
             &credentials,
         )
     }

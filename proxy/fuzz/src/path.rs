@@ -3,7 +3,7 @@
 
 use keyward_proxy::{
     gateway::path::{ApiPath, normalise},
-    provider::providers,
+    provider::Providers,
 };
 
 /// One execution.
@@ -19,10 +19,10 @@ pub fn run(bytes: &[u8]) {
         normalise(&normal.path).map(|it| it.path),
         Ok(normal.path.clone())
     );
-    for upstream in providers().iter().filter_map(|it| it.upstream.as_ref()) {
+    for provider in Providers::builtin().iter() {
         for base in ["", "/v1", "/openai/v1", "/gw"] {
             let mut sent = String::new();
-            ApiPath::new(&normal.path, base, upstream.versions).write_to(&mut sent);
+            ApiPath::new(&normal.path, base, &provider.versions).write_to(&mut sent);
             assert!(sent.starts_with(base), "{sent:?} at {base:?}");
             assert!(
                 sent.split('/').all(|it| it != "." && it != ".."),

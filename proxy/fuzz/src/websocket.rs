@@ -2,7 +2,10 @@
 //! Both sides of a WebSocket handshake, from header lines.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use keyward_proxy::gateway::websocket::check;
+use keyward_proxy::{
+    gateway::{strip::Stripper, websocket::check},
+    provider::Providers,
+};
 
 /// One execution.
 pub fn run(text: &[u8]) {
@@ -25,7 +28,14 @@ pub fn run(text: &[u8]) {
     let accepted = handshake.accepted(StatusCode::SWITCHING_PROTOCOLS, &headers);
     assert!(accepted != Ok(false));
     assert_eq!(handshake.accepted(StatusCode::OK, &headers), Ok(false));
-    if handshake.strip(&mut headers, false).is_ok() {
+    let table = Providers::builtin();
+    let Some(provider) = table.get("openai") else {
+        return;
+    };
+    if handshake
+        .strip(&mut headers, Stripper::new(provider, &table))
+        .is_ok()
+    {
         let left = headers
             .get("sec-websocket-protocol")
             .map(HeaderValue::as_bytes);

@@ -4,10 +4,7 @@
 use zeroize::Zeroizing;
 
 use super::{ControlError, MAX_DESCRIPTORS, MAX_MESSAGE, StartMessage, VERSION};
-use crate::{
-    credential::{Credential, Credentials},
-    provider::provider,
-};
+use crate::credential::{Credential, Credentials};
 
 /// Length prefix of a message of `length` bytes.
 pub(super) fn prefix(length: usize) -> Result<[u8; 4], ControlError> {
@@ -43,20 +40,20 @@ pub fn decode_start(bytes: &[u8]) -> Result<StartMessage, ControlError> {
     Ok(message)
 }
 
-/// The credentials as bytes: for each, the provider's name and the secret, each behind its length
+/// The credentials as bytes: for each, the name of its slot and the secret, each behind its length
 /// (a `u8` and a big-endian `u32`). The buffer never grows after it was filled, so no copy is left.
 pub(super) fn encode_credentials(
     credentials: &Credentials,
 ) -> Result<Zeroizing<Vec<u8>>, ControlError> {
     let size = credentials
         .iter()
-        .map(|(provider, it)| 5 + provider.name.len() + it.expose().len());
+        .map(|(slot, it)| 5 + slot.len() + it.expose().len());
     let mut bytes = Zeroizing::new(Vec::with_capacity(size.sum()));
-    for (provider, credential) in credentials.iter() {
-        let name = u8::try_from(provider.name.len())
-            .map_err(|_cause| ControlError::TooLarge("provider name"))?;
+    for (slot, credential) in credentials.iter() {
+        let name =
+            u8::try_from(slot.len()).map_err(|_cause| ControlError::TooLarge("name of a slot"))?;
         bytes.push(name);
-        bytes.extend_from_slice(provider.name.as_bytes());
+        bytes.extend_from_slice(slot.as_bytes());
         bytes.extend_from_slice(&prefix(credential.expose().len())?);
         bytes.extend_from_slice(credential.expose());
     }
@@ -67,7 +64,7 @@ pub(super) fn encode_credentials(
 ///
 /// # Errors
 ///
-/// When lengths do not add up, a provider is unknown or named twice, or a value is no credential.
+/// When lengths do not add up, a slot is named twice, or a value is no credential.
 pub fn decode_credentials(mut bytes: &[u8]) -> Result<Credentials, ControlError> {
     const CUT: ControlError = ControlError::Malformed("the credentials end too early");
     let mut credentials = Credentials::new();
@@ -77,16 +74,13 @@ pub fn decode_credentials(mut bytes: &[u8]) -> Result<Credentials, ControlError>
             .ok_or(CUT)?;
         let (size, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;
         let (value, rest) = rest.split_at_checked(length(*size)?).ok_or(CUT)?;
-        let provider = std::str::from_utf8(name)
+        let slot = std::str::from_utf8(name)
             .ok()
-            .and_then(provider)
-            .filter(|it| credentials.get(it.name).is_none())
-            .ok_or(ControlError::Malformed(
-                "a credential for an unknown provider, or a second one",
-            ))?;
-        Credential::new(value.to_vec())
-            .and_then(|it| credentials.insert(provider, it))
+            .filter(|it| credentials.get(it).is_none())
+            .ok_or(ControlError::Malformed("a second credential for a slot"))?;
+        let credential = Credential::new(value.to_vec())
             .map_err(|_cause| ControlError::Malformed("a value that cannot be a credential"))?;
+        credentials.insert(slot, credential);
         bytes = rest;
     }
     Ok(credentials)
@@ -138,7 +132,7 @@ mod tests {
         let mut sent = Credentials::new();
         for (name, value) in [("openai", "sk-real"), ("anthropic", "sk-ant-real")] {
             let value = Credential::new(value.as_bytes().to_vec()).unwrap();
-            sent.insert(provider(name).unwrap(), value).unwrap();
+            sent.insert(name, value);
         }
         let bytes = encode_credentials(&sent).unwrap();
         let received = decode_credentials(&bytes).unwrap();

@@ -174,14 +174,12 @@ mod tests {
     use std::{net::TcpListener, os::fd::AsFd as _, thread};
 
     use super::*;
-    use crate::{control, credential::Credential, provider::provider};
+    use crate::{control, credential::Credential};
 
     fn credentials() -> Credentials {
         let mut credentials = Credentials::new();
         let secret = Credential::new(b"sk-real".to_vec()).unwrap();
-        credentials
-            .insert(provider("openai").unwrap(), secret)
-            .unwrap();
+        credentials.insert("openai", secret);
         credentials
     }
 

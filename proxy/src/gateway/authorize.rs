@@ -7,7 +7,7 @@
 use http::Method;
 
 use super::path::ApiPath;
-use crate::{provider::Upstream, refusal::Refusal, settings::OpenedRoute};
+use crate::{provider::Route, refusal::Refusal};
 
 /// Judges one request; `websocket` if it asks for an upgrade.
 ///
@@ -19,26 +19,14 @@ pub(crate) fn authorize(
     method: &Method,
     path: &ApiPath<'_>,
     websocket: bool,
-    upstream: &Upstream,
-    opened: &[OpenedRoute],
+    routes: &[Route],
 ) -> Result<(), Refusal> {
-    let named = |it: &str| it == method.as_str();
     let mut other_method = false;
-    for route in upstream.routes {
-        if path.is_at(route.path, route.below) {
-            if route.methods.iter().any(|it| named(it)) {
-                return Ok(());
-            }
-            other_method = true;
+    for route in routes.iter().filter(|it| path.is_at(it)) {
+        if route.method() == method.as_str() {
+            return Ok(());
         }
-    }
-    for route in opened {
-        if path.is_at(&route.path, route.below) {
-            if named(&route.method) {
-                return Ok(());
-            }
-            other_method = true;
-        }
+        other_method = true;
     }
     Err(match websocket && other_method {
         true => Refusal::WebSocketNotCarried,
@@ -49,12 +37,15 @@ pub(crate) fn authorize(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::provider;
+    use crate::provider::Providers;
 
-    fn judge(name: &str, method: &str, path: &str, opened: &[OpenedRoute]) -> Result<(), Refusal> {
-        let upstream = provider(name).unwrap().upstream.as_ref().unwrap();
-        let path = ApiPath::new(path, upstream.base_path, upstream.versions);
-        authorize(&method.parse().unwrap(), &path, false, upstream, opened)
+    fn judge(name: &str, method: &str, path: &str, opened: &[&str]) -> Result<(), Refusal> {
+        let table = Providers::builtin();
+        let provider = table.get(name).unwrap();
+        let path = ApiPath::new(path, &provider.base_path, &provider.versions);
+        let mut routes = provider.routes.clone();
+        routes.extend(opened.iter().map(|it| Route::parse(it).unwrap()));
+        authorize(&method.parse().unwrap(), &path, false, &routes)
     }
 
     #[test]
@@ -109,11 +100,7 @@ mod tests {
 
     #[test]
     fn the_policy_opens_routes_by_name() {
-        let opened = [OpenedRoute {
-            method: "POST".to_owned(),
-            path: "/v1/files".to_owned(),
-            below: true,
-        }];
+        let opened = ["POST /v1/files/*"];
         assert_eq!(judge("openai", "POST", "/files", &opened), Ok(()));
         assert_eq!(judge("openai", "POST", "/v1/files/f1", &opened), Ok(()));
         assert_eq!(
@@ -128,10 +115,11 @@ mod tests {
 
     #[test]
     fn a_websocket_where_only_post_is_served_is_told_so() {
-        let upstream = provider("openai").unwrap().upstream.as_ref().unwrap();
+        let table = Providers::builtin();
+        let openai = table.get("openai").unwrap();
         let judge = |path| {
-            let path = ApiPath::new(path, "/v1", upstream.versions);
-            authorize(&Method::GET, &path, true, upstream, &[])
+            let path = ApiPath::new(path, "/v1", &openai.versions);
+            authorize(&Method::GET, &path, true, &openai.routes)
         };
         assert_eq!(judge("/v1/responses"), Ok(()));
         assert_eq!(

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::Link;
-use crate::{provider::providers, refusal::Refusal};
+use crate::refusal::Refusal;
 
 /// The answer, if `path` (normalised) is one of the gateway's own.
 pub(super) fn answer(
@@ -48,7 +48,7 @@ fn health(link: &Link) -> Response<Bytes> {
         let providers: serde_json::Map<String, Value> = shared
             .providers
             .iter()
-            .map(|(provider, configured)| (provider.name.to_owned(), (*configured).into()))
+            .map(|it| (it.name.clone(), shared.configured.contains(&it.name).into()))
             .collect();
         body.insert("providers".to_owned(), providers.into());
         body.insert("metrics_summary".to_owned(), shared.metrics.summary());
@@ -66,7 +66,7 @@ fn health(link: &Link) -> Response<Bytes> {
 /// path is still ours, and answers that there is nothing.
 fn metrics(link: &Link, headers: &HeaderMap) -> Response<Bytes> {
     if !is_first(link) {
-        let first = providers().first().map_or(0, |it| it.port);
+        let first = link.shared().providers.first_port();
         let body =
             json!({ "error": "Not Found", "message": format!("metrics are on port {first}") });
         return json_response(StatusCode::NOT_FOUND, &body);
@@ -88,15 +88,16 @@ fn reflect(link: &Link) -> Response<Bytes> {
         .shared()
         .providers
         .iter()
-        .map(|(provider, configured)| {
+        .map(|provider| {
+            let configured = link.shared().configured.contains(&provider.name);
+            let addresses = provider.environment.iter().filter(|it| it.1.is_address());
             json!({
                 "provider": provider.name,
                 "port": provider.port,
                 "configured": configured,
-                "base_url_variables": provider.base_url_variables,
+                "base_url_variables": addresses.map(|it| &it.0).collect::<Vec<_>>(),
                 "models": null,
-                "models_url": configured.then(|| format!("{}/models", provider
-                    .upstream.as_ref().map_or("", |it| it.versions.default))),
+                "models_url": configured.then(|| format!("{}/models", provider.versions.default)),
             })
         })
         .collect();
@@ -107,9 +108,7 @@ fn reflect(link: &Link) -> Response<Bytes> {
 }
 
 fn is_first(link: &Link) -> bool {
-    providers()
-        .first()
-        .is_some_and(|it| it.port == link.provider().port)
+    link.shared().providers.first_port() == link.provider().port
 }
 
 fn json_response(status: StatusCode, body: &Value) -> Response<Bytes> {

@@ -3,47 +3,32 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{credential::Credential, provider::Provider, settings::ProviderSettings};
+use crate::{credential::Credential, provider::Provider};
 
-/// What is put into every request of one provider: made once at start, so that a request costs a few
-/// reference counts.
+/// What is put into every request of one provider: made once for each credential, so that a request
+/// costs a few reference counts.
 ///
 /// No `Debug`: the header is marked sensitive, but there is no need to come near.
 pub(crate) struct Injector {
     credential: (HeaderName, HeaderValue),
-    merge: Option<(HeaderName, &'static str)>,
+    merge: Vec<(HeaderName, HeaderValue)>,
     defaults: Vec<(HeaderName, HeaderValue)>,
     set: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Injector {
-    /// Prepares the headers. `None` if the credential cannot be a header, or the provider has no
-    /// upstream; [`Credential`] and the settings see to it that neither happens.
-    pub(crate) fn new(settings: &ProviderSettings, credential: &Credential) -> Option<Self> {
-        let provider: &'static Provider = settings.provider;
-        let upstream = provider.upstream.as_ref()?;
-        let injection = settings.injection(credential)?;
-        let credential = match &settings.auth_header {
-            Some(name) => (name.clone(), credential.header("")?),
-            None => (
-                HeaderName::from_static(injection.header),
-                credential.header(injection.scheme)?,
-            ),
-        };
-        let merge = injection
-            .merge
-            .map(|(name, value)| (HeaderName::from_static(name), value));
-        let defaults = upstream.defaults.iter().map(|(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
-        });
+    /// Prepares the headers. `None` if the credential cannot be a header; [`Credential`] sees to it that
+    /// this does not happen.
+    pub(crate) fn new(provider: &Provider, credential: &Credential) -> Option<Self> {
+        let injection = provider.injection(credential)?;
         Some(Self {
-            credential,
-            merge,
-            defaults: defaults.collect(),
-            set: settings.headers.clone(),
+            credential: (
+                injection.header.clone(),
+                credential.header(&injection.scheme)?,
+            ),
+            merge: injection.merge.clone(),
+            defaults: provider.defaults.clone(),
+            set: provider.headers.clone(),
         })
     }
 
@@ -57,7 +42,7 @@ impl Injector {
         for (name, value) in &self.set {
             headers.insert(name.clone(), value.clone());
         }
-        if let Some((name, value)) = &self.merge {
+        for (name, value) in &self.merge {
             merge(headers, name, value);
         }
         let (name, value) = &self.credential;
@@ -66,14 +51,14 @@ impl Injector {
 }
 
 /// Adds `value` to a comma-separated header, unless it is there.
-fn merge(headers: &mut HeaderMap, name: &HeaderName, value: &'static str) {
+fn merge(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
     let there = headers
         .get_all(name)
         .iter()
         .flat_map(|it| it.as_bytes().split(|byte| *byte == b','))
         .any(|it| it.trim_ascii() == value.as_bytes());
     if !there {
-        headers.append(name.clone(), HeaderValue::from_static(value));
+        headers.append(name.clone(), value.clone());
     }
 }
 
@@ -85,7 +70,7 @@ mod tests {
     fn injected(toml: &str, provider: &str, key: &str, before: &[(&str, &str)]) -> HeaderMap {
         let settings = Settings::try_from(toml::from_str::<RawSettings>(toml).unwrap()).unwrap();
         let key = Credential::new(key.as_bytes().to_vec()).unwrap();
-        let injector = Injector::new(&settings.providers[provider], &key).unwrap();
+        let injector = Injector::new(settings.providers.get(provider).unwrap(), &key).unwrap();
         let mut headers = HeaderMap::new();
         for (name, value) in before {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -123,7 +108,7 @@ mod tests {
         assert_eq!(headers["api-key"], "k");
         assert!(!headers.contains_key("authorization"));
         let custom =
-            "[provider.openai]\nauth_header = 'X-Corp-Key'\nheaders = { openai-project = 'p' }";
+            "[provider.openai]\nauth-header = 'X-Corp-Key'\nheaders = { openai-project = 'p' }";
         let headers = injected(custom, "openai", "k", &[]);
         assert_eq!(headers["x-corp-key"], "k");
         assert_eq!(headers["openai-project"], "p");

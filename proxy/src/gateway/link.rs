@@ -79,8 +79,8 @@ impl Link {
         &self.gateway.shared
     }
 
-    pub(crate) fn provider(&self) -> &'static Provider {
-        self.gateway.provider
+    pub(crate) fn provider(&self) -> &Provider {
+        &self.gateway.provider
     }
 
     pub(crate) fn peer(&self) -> Option<&Peer> {

@@ -7,7 +7,10 @@
 
 use std::borrow::Cow;
 
-use crate::{provider::Versions, refusal::Refusal};
+use crate::{
+    provider::{Route, Versions},
+    refusal::Refusal,
+};
 
 /// A request target in its one spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +174,7 @@ impl<'a> ApiPath<'a> {
     /// Understands `path` (normalised) at a target with this base path: a base path that the workload
     /// sent along is not doubled, and neither is a version.
     #[must_use]
-    pub fn new(path: &'a str, base: &'a str, versions: Versions) -> Self {
+    pub fn new(path: &'a str, base: &'a str, versions: &'a Versions) -> Self {
         let mut rest = path;
         if !base.is_empty() {
             rest = strip_segments(rest, base).unwrap_or(rest);
@@ -181,31 +184,30 @@ impl<'a> ApiPath<'a> {
             found = Some(version);
             rest = behind;
         }
-        let base_has_version = versions.known.iter().any(|it| base.ends_with(it));
+        let base_has_version = versions.known.iter().any(|it| base.ends_with(it.as_str()));
         let sent_version = match found {
             _ if base_has_version => "",
             Some(version) => version,
-            None if versions.always => versions.default,
+            None if versions.always => &versions.default,
             None => "",
         };
         Self {
-            version: found.unwrap_or(versions.default),
+            version: found.unwrap_or(&versions.default),
             rest,
             sent_version,
             base,
         }
     }
 
-    /// Whether this is `route` or, if `below`, lies below it.
+    /// Whether this is where `route` leads.
     #[must_use]
-    pub fn is_at(&self, route: &str, below: bool) -> bool {
+    pub fn is_at(&self, route: &Route) -> bool {
         // A route without a version is the same in all of them.
-        let route = strip_segments(route, self.version).unwrap_or(route);
-        match strip_segments(self.rest, route) {
-            Some("" | "/") => true,
-            Some(_) => below,
-            None => false,
-        }
+        let skipped = match strip_segments(route.path(), self.version) {
+            Some(_) => self.version.len(),
+            None => 0,
+        };
+        route.covers(self.rest, skipped)
     }
 
     /// Appends the path as it is sent to the target.
@@ -225,11 +227,11 @@ fn strip_segments<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
-fn strip_version(path: &str, versions: Versions) -> Option<(&'static str, &str)> {
+fn strip_version<'a>(path: &'a str, versions: &'a Versions) -> Option<(&'a str, &'a str)> {
     versions
         .known
         .iter()
-        .find_map(|it| strip_segments(path, it).map(|rest| (*it, rest)))
+        .find_map(|it| strip_segments(path, it).map(|rest| (it.as_str(), rest)))
 }
 
 #[cfg(test)]
@@ -238,16 +240,13 @@ mod tests {
 
     use super::*;
 
-    const V1: Versions = Versions {
-        known: &["/v1"],
-        default: "/v1",
-        always: false,
-    };
-    const ALWAYS: Versions = Versions {
-        known: &["/v1"],
-        default: "/v1",
-        always: true,
-    };
+    fn v1(always: bool) -> Versions {
+        Versions {
+            known: vec!["/v1".to_owned()],
+            default: "/v1".to_owned(),
+            always,
+        }
+    }
 
     #[test]
     fn paths_have_one_spelling() {
@@ -304,7 +303,7 @@ mod tests {
         }
     }
 
-    fn sent(path: &str, base: &str, versions: Versions) -> String {
+    fn sent(path: &str, base: &str, versions: &Versions) -> String {
         let mut out = String::new();
         ApiPath::new(path, base, versions).write_to(&mut out);
         out
@@ -327,7 +326,7 @@ mod tests {
             ("/v1/responses", "/gw", "/gw/v1/responses"),
             ("/responses", "/gw", "/gw/responses"),
         ] {
-            assert_eq!(sent(path, base, V1), expected, "{path} at {base:?}");
+            assert_eq!(sent(path, base, &v1(false)), expected, "{path} at {base:?}");
         }
         for (path, base, expected) in [
             ("/messages", "", "/v1/messages"),
@@ -336,13 +335,18 @@ mod tests {
             ("/v1/messages", "/anthropic", "/anthropic/v1/messages"),
             ("/messages", "/anthropic/v1", "/anthropic/v1/messages"),
         ] {
-            assert_eq!(sent(path, base, ALWAYS), expected, "{path} at {base:?}");
+            assert_eq!(sent(path, base, &v1(true)), expected, "{path} at {base:?}");
         }
     }
 
     #[test]
     fn routes_are_whole_segments() {
-        let at = |path, route, below| ApiPath::new(path, "/v1", V1).is_at(route, below);
+        let versions = v1(false);
+        let at = |path, route: &str, below| {
+            let all = if below { "/*" } else { "" };
+            let route = Route::parse(&format!("GET {route}{all}")).unwrap();
+            ApiPath::new(path, "/v1", &versions).is_at(&route)
+        };
         assert!(at("/v1/responses", "/v1/responses", false));
         assert!(at("/responses/", "/v1/responses", false));
         assert!(at("/responses/x", "/v1/responses", true));
@@ -358,7 +362,7 @@ mod tests {
         #[test]
         fn nothing_climbs(target in "/([a-z.%/;?2eEfF5cC]{0,40}|(\\.\\./|%2e%2e/|v1/|\\./|x/){0,12})") {
             if let Ok(normal) = normalise(&target) {
-                let out = sent(&normal.path, "/base/v1", V1);
+                let out = sent(&normal.path, "/base/v1", &v1(false));
                 prop_assert!(out.starts_with("/base/v1"));
                 prop_assert!(out.split('/').all(|it| it != "." && it != ".."), "{out}");
                 let again = normalise(&normal.path).unwrap();

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::{
     Link, Serving, authorize::authorize, body::ResponseBody, endpoints, forward, path,
-    path::ApiPath, request_id, strip, tunnel, websocket,
+    path::ApiPath, request_id, strip, strip::Stripper, tunnel, websocket,
 };
 use crate::{
     refusal::{Fault, Refusal},
@@ -96,9 +96,6 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
     let Some(serving) = &link.gateway.serving else {
         return Err(Refusal::NotConfigured.into());
     };
-    let Some(upstream) = link.provider().upstream.as_ref() else {
-        return Err(Refusal::NotConfigured.into());
-    };
 
     // 5. Whether it is a well-formed WebSocket handshake, if it asks for an upgrade at all. Before the
     //    routes, which treat a WebSocket differently; before the stripping, which takes `Upgrade` away.
@@ -108,14 +105,13 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
     };
 
     // 6. Whether it may be asked. Before the body is touched and before the credential is near.
-    let settings = &serving.settings;
-    let api_path = ApiPath::new(&target.path, &settings.base_path, upstream.versions);
+    let provider = link.provider();
+    let api_path = ApiPath::new(&target.path, &provider.base_path, &provider.versions);
     authorize(
         &parts.method,
         &api_path,
         handshake.is_some(),
-        upstream,
-        &settings.allow,
+        &provider.routes,
     )?;
 
     // 7. The size that it announces. After the routes, so that a refusal says the more useful thing.
@@ -132,14 +128,14 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
 
     // 8. Strip. After the handshake was read, before the injection: the other way round, a header of
     //    the workload could stay beside ours or name ours in `Connection`.
-    let own = settings.auth_header.as_ref();
-    strip::strip(&mut parts.headers, own, settings.require_placeholder)?;
+    let stripper = Stripper::new(provider, &link.shared().providers);
+    stripper.strip(&mut parts.headers)?;
     let query = match target.query {
-        Some(query) => strip::strip_query(query, settings.require_placeholder)?,
+        Some(query) => stripper.strip_query(query)?,
         None => None,
     };
     if let Some(handshake) = &mut handshake {
-        handshake.strip(&mut parts.headers, settings.require_placeholder)?;
+        handshake.strip(&mut parts.headers, stripper)?;
     }
     strip::cut_encodings(&mut parts.headers);
     parts

@@ -9,7 +9,10 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::{provider::is_placeholder, refusal::Refusal};
+use crate::{
+    provider::{Provider, Providers},
+    refusal::Refusal,
+};
 
 /// What becomes of a header that the workload sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,106 +69,126 @@ fn class_of(name: &str) -> Class {
     }
 }
 
-/// Removes what may not go on. `own` is a further header that carries this provider's credential.
-///
-/// # Errors
-///
-/// [`Refusal::ForeignCredential`] if a header holds a credential that is not the placeholder, and
-/// `require_placeholder`.
-pub(crate) fn strip(
-    headers: &mut HeaderMap,
-    own: Option<&HeaderName>,
-    require_placeholder: bool,
-) -> Result<(), Refusal> {
-    // What `Connection` names goes too, whatever it is, but is judged as a credential first.
-    let mut doomed: Vec<HeaderName> = Vec::with_capacity(8);
-    for name in headers.keys() {
-        let class = match own {
-            Some(own) if own == name => Class::Credential,
-            _ => classify(name.as_str()),
-        };
-        match class {
-            Class::Pass => {}
-            Class::Drop => doomed.push(name.clone()),
-            Class::Credential => {
-                let foreign = |value: &HeaderValue| !is_harmless(value.as_bytes());
-                if require_placeholder && headers.get_all(name).iter().any(foreign) {
-                    return Err(Refusal::ForeignCredential);
-                }
-                doomed.push(name.clone());
-            }
-        }
-    }
-    for value in headers.get_all(header::CONNECTION) {
-        let tokens = value
-            .as_bytes()
-            .split(|it| *it == b',')
-            .map(<[u8]>::trim_ascii);
-        let named = tokens.filter_map(|it| HeaderName::from_bytes(it).ok());
-        // `Content-Length` delimits a body that was read already; without it, it would be sent in
-        // chunks, which is the same request.
-        doomed.extend(named);
-    }
-    for name in doomed {
-        headers.remove(name);
-    }
-    Ok(())
+/// Who says what a credential is.
+#[derive(Clone, Copy, Debug)]
+pub struct Stripper<'a> {
+    /// Whose headers carry this provider's credential, and whether a foreign one is refused.
+    provider: &'a Provider,
+    /// Whose placeholders are harmless.
+    all: &'a Providers,
 }
 
-/// Whether a credential header's value is nothing, or the placeholder with or without a scheme.
-fn is_harmless(value: &[u8]) -> bool {
-    let value = value.trim_ascii();
-    let token = match value.iter().position(|it| *it == b' ') {
-        Some(space) => value.get(space..).unwrap_or_default().trim_ascii(),
-        None => value,
-    };
-    // A scheme alone, as clients send it that have an empty key.
-    let bare = matches!(
-        token.to_ascii_lowercase().as_slice(),
-        b"" | b"bearer" | b"token"
-    );
-    bare || is_placeholder(token)
+impl<'a> Stripper<'a> {
+    /// For requests to `provider`.
+    #[must_use]
+    pub fn new(provider: &'a Provider, all: &'a Providers) -> Self {
+        Self { provider, all }
+    }
+
+    /// Judges what may be a credential.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::ForeignCredential`] if it is neither nothing nor a placeholder, and this provider wants
+    /// nothing else.
+    pub fn judge(self, value: &[u8]) -> Result<(), Refusal> {
+        match self.provider.require_placeholder && !self.is_harmless(value) {
+            true => Err(Refusal::ForeignCredential),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes what may not go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::judge`].
+    pub fn strip(self, headers: &mut HeaderMap) -> Result<(), Refusal> {
+        // What `Connection` names goes too, whatever it is, but is judged as a credential first.
+        let mut doomed: Vec<HeaderName> = Vec::with_capacity(8);
+        let own = |name: &HeaderName| self.provider.injections.iter().any(|it| it.header == name);
+        for name in headers.keys() {
+            let class = match own(name) {
+                true => Class::Credential,
+                false => classify(name.as_str()),
+            };
+            match class {
+                Class::Pass => {}
+                Class::Drop => doomed.push(name.clone()),
+                Class::Credential => {
+                    for value in headers.get_all(name) {
+                        self.judge(value.as_bytes())?;
+                    }
+                    doomed.push(name.clone());
+                }
+            }
+        }
+        for value in headers.get_all(header::CONNECTION) {
+            let tokens = value
+                .as_bytes()
+                .split(|it| *it == b',')
+                .map(<[u8]>::trim_ascii);
+            let named = tokens.filter_map(|it| HeaderName::from_bytes(it).ok());
+            // `Content-Length` delimits a body that was read already; without it, it would be sent in
+            // chunks, which is the same request.
+            doomed.extend(named);
+        }
+        for name in doomed {
+            headers.remove(name);
+        }
+        Ok(())
+    }
+
+    /// The query without parameters that carry credentials. `None`: nothing is left of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::judge`].
+    pub fn strip_query(self, query: &str) -> Result<Option<Cow<'_, str>>, Refusal> {
+        let is_secret = |part: &&str| {
+            let name = part.split_once('=').map_or(*part, |it| it.0);
+            let plain: String = decode(name)
+                .chars()
+                .filter(|it| !matches!(it, '-' | '_'))
+                .collect();
+            SECRET_PARAMETERS
+                .iter()
+                .any(|it| plain.eq_ignore_ascii_case(it))
+        };
+        // `;` separates parameters for some servers.
+        let separators = ['&', ';'];
+        if !query.split(separators).any(|it| is_secret(&it)) {
+            return Ok(Some(Cow::Borrowed(query)));
+        }
+        for part in query.split(separators).filter(is_secret) {
+            let value = part.split_once('=').map_or("", |it| it.1);
+            self.judge(decode(value).as_bytes())?;
+        }
+        let kept: Vec<&str> = query
+            .split(separators)
+            .filter(|it| !is_secret(it))
+            .collect();
+        Ok((!kept.is_empty()).then(|| Cow::Owned(kept.join("&"))))
+    }
+
+    /// Whether a credential header's value is nothing, or a placeholder with or without a scheme.
+    fn is_harmless(self, value: &[u8]) -> bool {
+        let value = value.trim_ascii();
+        let token = match value.iter().position(|it| *it == b' ') {
+            Some(space) => value.get(space..).unwrap_or_default().trim_ascii(),
+            None => value,
+        };
+        // A scheme alone, as clients send it that have an empty key.
+        let bare = matches!(
+            token.to_ascii_lowercase().as_slice(),
+            b"" | b"bearer" | b"token"
+        );
+        bare || self.all.is_placeholder(token)
+    }
 }
 
 /// Query parameters that carry credentials, without `-` and `_`, in lower case.
 const SECRET_PARAMETERS: [&str; 4] = ["key", "apikey", "accesstoken", "xgoogapikey"];
-
-/// The query without parameters that carry credentials. `None`: nothing is left of it.
-///
-/// # Errors
-///
-/// [`Refusal::ForeignCredential`] as in [`strip`].
-pub(crate) fn strip_query(
-    query: &str,
-    require_placeholder: bool,
-) -> Result<Option<Cow<'_, str>>, Refusal> {
-    let is_secret = |part: &&str| {
-        let name = part.split_once('=').map_or(*part, |it| it.0);
-        let plain: String = decode(name)
-            .chars()
-            .filter(|it| !matches!(it, '-' | '_'))
-            .collect();
-        SECRET_PARAMETERS
-            .iter()
-            .any(|it| plain.eq_ignore_ascii_case(it))
-    };
-    // `;` separates parameters for some servers.
-    let separators = ['&', ';'];
-    if !query.split(separators).any(|it| is_secret(&it)) {
-        return Ok(Some(Cow::Borrowed(query)));
-    }
-    for part in query.split(separators).filter(is_secret) {
-        let value = part.split_once('=').map_or("", |it| it.1);
-        if require_placeholder && !is_harmless(decode(value).as_bytes()) {
-            return Err(Refusal::ForeignCredential);
-        }
-    }
-    let kept: Vec<&str> = query
-        .split(separators)
-        .filter(|it| !is_secret(it))
-        .collect();
-    Ok((!kept.is_empty()).then(|| Cow::Owned(kept.join("&"))))
-}
 
 /// Percent-decodes as a form does; what is not an escape stays as it is.
 fn decode(text: &str) -> String {
@@ -269,9 +292,16 @@ mod tests {
         headers
     }
 
+    /// In which OpenAI takes a foreign credential in silence.
+    fn lenient_table() -> Providers {
+        let raw = toml::from_str("[openai]\nrequire-placeholder = false").unwrap();
+        Providers::parse(&raw, &mut Vec::new())
+    }
+
     fn left(lines: &[(&str, &str)]) -> Result<Vec<String>, Refusal> {
         let mut headers = headers(lines);
-        strip(&mut headers, None, true)?;
+        let table = Providers::builtin();
+        Stripper::new(table.get("openai").unwrap(), &table).strip(&mut headers)?;
         Ok(headers.keys().map(ToString::to_string).collect())
     }
 
@@ -354,7 +384,9 @@ mod tests {
             assert_eq!(left(&hidden), Err(Refusal::ForeignCredential));
         }
         let mut lenient = headers(&[("authorization", "Bearer sk-own")]);
-        strip(&mut lenient, None, false).unwrap();
+        let table = lenient_table();
+        let stripper = Stripper::new(table.get("openai").unwrap(), &table);
+        stripper.strip(&mut lenient).unwrap();
         assert!(lenient.is_empty());
     }
 
@@ -371,7 +403,9 @@ mod tests {
 
     #[test]
     fn query_credentials_are_removed_or_refused() {
-        let cut = |query: &str| strip_query(query, true).map(|it| it.map(Cow::into_owned));
+        let table = Providers::builtin();
+        let strict = Stripper::new(table.get("openai").unwrap(), &table);
+        let cut = |query: &str| strict.strip_query(query).map(|it| it.map(Cow::into_owned));
         assert_eq!(cut("a=1&b=%20&c"), Ok(Some("a=1&b=%20&c".to_owned())));
         for name in [
             "key",
@@ -396,8 +430,10 @@ mod tests {
         }
         assert_eq!(cut("key="), Ok(None));
         assert_eq!(cut("a=1;key=sk-own"), Err(Refusal::ForeignCredential));
+        let table = lenient_table();
+        let lenient = Stripper::new(table.get("openai").unwrap(), &table);
         assert_eq!(
-            strip_query("key=sk-own&a", false),
+            lenient.strip_query("key=sk-own&a"),
             Ok(Some(Cow::Borrowed("a")))
         );
         assert_eq!(

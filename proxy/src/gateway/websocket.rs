@@ -5,10 +5,8 @@ use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use crate::{
-    provider::is_placeholder,
-    refusal::{Refusal, UpstreamFault},
-};
+use super::strip::Stripper;
+use crate::refusal::{Refusal, UpstreamFault};
 
 /// Appended to the key before hashing: RFC 6455, section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -56,8 +54,8 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// [`Refusal::ForeignCredential`] if such a key is not the placeholder, and `require_placeholder`.
-    pub fn strip(&self, headers: &mut HeaderMap, require_placeholder: bool) -> Result<(), Refusal> {
+    /// [`Refusal::ForeignCredential`] if such a key is not the placeholder.
+    pub fn strip(&self, headers: &mut HeaderMap, stripper: Stripper<'_>) -> Result<(), Refusal> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.remove(header::CONTENT_LENGTH);
@@ -72,11 +70,9 @@ impl Handshake {
             it.get(..KEY_PROTOCOL.len())
                 .is_some_and(|it| it.eq_ignore_ascii_case(KEY_PROTOCOL))
         };
-        let foreign = |it: &String| {
-            !is_placeholder(it.get(KEY_PROTOCOL.len()..).unwrap_or_default().as_bytes())
-        };
-        if require_placeholder && offered.iter().filter(is_key).any(foreign) {
-            return Err(Refusal::ForeignCredential);
+        for it in offered.iter().filter(is_key) {
+            let key = it.get(KEY_PROTOCOL.len()..).unwrap_or_default();
+            stripper.judge(key.as_bytes())?;
         }
         let kept: Vec<&str> = offered
             .iter()
@@ -251,7 +247,9 @@ mod tests {
             let handshake = Handshake {
                 expected: String::new(),
             };
-            handshake.strip(&mut headers, true).map(|()| {
+            let table = crate::provider::Providers::builtin();
+            let stripper = Stripper::new(table.get("openai").unwrap(), &table);
+            handshake.strip(&mut headers, stripper).map(|()| {
                 headers
                     .get("sec-websocket-protocol")
                     .map(|it| it.to_str().unwrap().to_owned())

@@ -153,7 +153,7 @@ impl Drop for Record {
                 line.text("run", run);
             }
             line.text("request_id", self.request_id.to_str().unwrap_or_default());
-            line.plain("provider", link.provider().name);
+            line.plain("provider", &link.provider().name);
             if !self.path.is_empty() {
                 line.text("method", self.method.as_str());
                 line.text("path", &self.path);

@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
 use keyward_policy::{Policy, PolicyError};
 
 use super::{
-    Dns, Limits, OpenedRoute, ProviderSettings, RawProvider, RawSettings, RawUpstream, Resolution,
-    Settings, SettingsError, Target, UpstreamProxy, UpstreamSettings,
-    target::{check_base_path, check_host, split_port},
+    Dns, Limits, RawSettings, RawUpstream, Resolution, Settings, SettingsError, UpstreamProxy,
+    UpstreamSettings,
+    target::{check_host, split_port},
 };
-use crate::provider::{Provider, Upstream, When, provider, providers};
+use crate::provider::Providers;
 
 /// Longest run identifier: long enough for a CI system's, short enough for every log line.
 const MAX_RUN: usize = 64;
@@ -33,27 +32,7 @@ impl TryFrom<RawSettings> for Settings {
         if !(1..=64).contains(&worker_threads) {
             faults.push("worker_threads: not between 1 and 64".to_owned());
         }
-        for name in raw.providers.keys() {
-            match provider(name) {
-                None => faults.push(format!("providers.{name}: there is no such provider")),
-                Some(it) if !it.servable() => {
-                    faults.push(format!("providers.{name}: the gateway cannot serve it yet"));
-                }
-                Some(_) => {}
-            }
-        }
-        let nothing = RawProvider::default();
-        let servable = providers()
-            .iter()
-            .filter_map(|it| Some((it, it.upstream.as_ref()?)));
-        let providers = servable.map(|(provider, upstream)| {
-            let raw = raw.providers.get(provider.name).unwrap_or(&nothing);
-            (
-                provider.name,
-                parse_provider(provider, upstream, raw, &mut faults),
-            )
-        });
-        let providers = providers.collect();
+        let providers = Providers::parse(&raw.providers, &mut faults);
         let mut upstream = parse_upstream(&raw.upstream, &mut faults);
         upstream.proxy = raw
             .upstream_proxy
@@ -105,135 +84,9 @@ fn refuse_files(raw: &RawSettings, faults: &mut Vec<String>) {
     for (name, it) in &raw.providers {
         refuse(
             it.credential.is_some(),
-            format!("providers.{name}.credential"),
+            format!("provider.{name}.credential"),
         );
     }
-}
-
-fn parse_provider(
-    provider: &'static Provider,
-    upstream: &Upstream,
-    raw: &RawProvider,
-    faults: &mut Vec<String>,
-) -> ProviderSettings {
-    let mut fault = |setting: &str, what: &str| {
-        faults.push(format!("providers.{}.{setting}: {what}", provider.name));
-    };
-    let mut target = Target::default_of(upstream.host);
-    let mut base_path = upstream.base_path.to_owned();
-    if let Some(text) = &raw.target {
-        match Target::parse(text, raw.allow_plaintext) {
-            Ok((parsed, path)) => {
-                // The default base path belongs to the default host; a private one has its own.
-                if parsed != target || !path.is_empty() {
-                    base_path = path;
-                }
-                target = parsed;
-            }
-            Err(what) => fault("target", what),
-        }
-    }
-    if let Some(text) = &raw.base_path {
-        match check_base_path(text) {
-            Ok(path) => base_path = path,
-            Err(what) => fault("base_path", what),
-        }
-    }
-    let auth_header = raw.auth_header.as_deref().and_then(|text| {
-        let name = HeaderName::from_bytes(text.as_bytes()).ok();
-        let name = name.filter(|it| !is_reserved(it));
-        if name.is_none() {
-            fault(
-                "auth_header",
-                "not the name of a header that can carry a credential",
-            );
-        }
-        name
-    });
-    let mut allow = Vec::new();
-    for text in &raw.allow {
-        match parse_route(text) {
-            Some(route) => allow.push(route),
-            None => fault(
-                "allow",
-                &format!("{text:?} is not METHOD /path or METHOD /path/*"),
-            ),
-        }
-    }
-    let mut headers = Vec::new();
-    for (name, value) in &raw.headers {
-        let parsed = HeaderName::from_bytes(name.as_bytes())
-            .ok()
-            .filter(|it| !is_reserved(it));
-        let carries = |it: &HeaderName| {
-            upstream
-                .injections
-                .iter()
-                .any(|injection| injection.header == it.as_str())
-        };
-        match (
-            parsed.filter(|it| !carries(it)),
-            HeaderValue::from_str(value),
-        ) {
-            (Some(name), Ok(value)) => headers.push((name, value)),
-            (None, _) => fault("headers", &format!("{name:?} cannot be set")),
-            (_, Err(_)) => fault(
-                "headers",
-                &format!("the value of {name:?} is not a header value"),
-            ),
-        }
-    }
-    ProviderSettings {
-        provider,
-        target,
-        base_path,
-        auth_header,
-        require_placeholder: raw.require_placeholder.unwrap_or(true),
-        allow,
-        headers,
-    }
-}
-
-/// Headers that the proxy or the protocol owns.
-fn is_reserved(name: &HeaderName) -> bool {
-    const OWNED: [&str; 12] = [
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-        "proxy-authorization",
-        "cookie",
-        "x-request-id",
-    ];
-    OWNED.contains(&name.as_str()) || name.as_str().starts_with("sec-websocket-")
-}
-
-fn parse_route(text: &str) -> Option<OpenedRoute> {
-    let (method, path) = text.split_once(' ')?;
-    if method.is_empty() || !method.bytes().all(|it| it.is_ascii_uppercase()) {
-        return None;
-    }
-    // These are not requests of an API, and the gateway refuses them before any route is asked.
-    if method == "CONNECT" || method == "TRACE" {
-        return None;
-    }
-    let (path, below) = match path.strip_suffix("/*") {
-        Some(path) => (path, true),
-        None => (path, false),
-    };
-    let checked = check_base_path(path)
-        .ok()
-        .filter(|it| it == path && !it.is_empty())?;
-    Some(OpenedRoute {
-        method: method.to_owned(),
-        path: checked,
-        below,
-    })
 }
 
 fn parse_upstream(raw: &RawUpstream, faults: &mut Vec<String>) -> UpstreamSettings {
@@ -278,27 +131,6 @@ fn parse_resolution(text: &str) -> Result<Resolution, &'static str> {
     })
 }
 
-impl ProviderSettings {
-    /// The way in which a credential of this provider is put in, at this target.
-    #[must_use]
-    pub fn injection(
-        &self,
-        credential: &crate::credential::Credential,
-    ) -> Option<&'static crate::provider::Injection> {
-        let applies = |it: &&crate::provider::Injection| match it.when {
-            When::Always => true,
-            When::CredentialStarts(prefix) => credential.has_prefix(prefix),
-            When::HostEnds(suffix) => self.target.host.ends_with(suffix),
-        };
-        self.provider
-            .upstream
-            .as_ref()?
-            .injections
-            .iter()
-            .find(applies)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,11 +142,11 @@ mod tests {
     #[test]
     fn nothing_set_is_the_contracts_defaults() {
         let settings = parse("").unwrap();
-        let openai = &settings.providers["openai"];
+        let openai = settings.providers.get("openai").unwrap();
         assert_eq!(openai.target.to_string(), "https://api.openai.com");
         assert_eq!(openai.base_path, "/v1");
         assert!(openai.require_placeholder);
-        let anthropic = &settings.providers["anthropic"];
+        let anthropic = settings.providers.get("anthropic").unwrap();
         assert_eq!(anthropic.target.to_string(), "https://api.anthropic.com");
         assert_eq!(anthropic.base_path, "");
         assert_eq!(settings.limits, Limits::default());
@@ -323,14 +155,22 @@ mod tests {
 
     #[test]
     fn a_private_target_has_its_own_base_path() {
-        let of = |toml: &str| parse(toml).unwrap().providers["openai"].base_path.clone();
+        let of = |toml: &str| {
+            parse(toml)
+                .unwrap()
+                .providers
+                .get("openai")
+                .unwrap()
+                .base_path
+                .clone()
+        };
         assert_eq!(of("[provider.openai]\ntarget = 'gw.corp'"), "");
         assert_eq!(
             of("[provider.openai]\ntarget = 'https://gw.corp/openai/v1'"),
             "/openai/v1"
         );
         assert_eq!(
-            of("[provider.openai]\ntarget = 'gw.corp'\nbase_path = 'v2/'"),
+            of("[provider.openai]\ntarget = 'gw.corp'\nbase-path = 'v2/'"),
             "/v2"
         );
         assert_eq!(of("[provider.openai]\ntarget = 'api.openai.com'"), "/v1");
@@ -339,15 +179,15 @@ mod tests {
     #[test]
     fn every_fault_is_reported_at_once() {
         let faults = parse(
-            "run = 'a b'\nworker_threads = 0\nlisten = '127.0.0.1'\n\
+            "run = 'a b'\nworker-threads = 0\nlisten = '127.0.0.1'\n\
              [provider.openai]\ntarget = 'http://x'\nallow = ['GET v1', 'get /v1', 'GET /a/../b']\n\
-             auth_header = 'host'\ncredential = 'env:X'\nheaders = { authorization = 'x' }\n\
+             auth-header = 'host'\ncredential = 'env:X'\nheaders = { authorization = 'x' }\n\
              [provider.nobody]\n[provider.gemini]\n\
-             [upstream]\nsystem_roots = false\nresolve = ['x', 'a=b']\n\
-             [limits]\nhead = 1\nhead_seconds = 0.0",
+             [upstream]\nsystem-roots = false\nresolve = ['x', 'a=b']\n\
+             [limits]\nhead = 1\nhead-seconds = 0.0",
         )
         .unwrap_err();
-        assert_eq!(faults.0.len(), 17, "{:#?}", faults.0);
+        assert_eq!(faults.0.len(), 18, "{:#?}", faults.0);
         assert!(!faults.to_string().contains('\n'));
     }
 

@@ -59,14 +59,14 @@ impl UpstreamProxy {
             match NoProxy::parse(text) {
                 Some(it) => no_proxy.push(it),
                 None => faults.push(format!(
-                    "upstream_proxy.no_proxy: {text:?} is neither a host, an address, a network nor *"
+                    "upstream-proxy.no-proxy: {text:?} is neither a host, an address, a network nor *"
                 )),
             }
         }
         match Self::parse_url(&raw.url) {
             Ok(proxy) => Some(Self { no_proxy, ..proxy }),
             Err(what) => {
-                faults.push(format!("upstream_proxy.url: {what}"));
+                faults.push(format!("upstream-proxy.url: {what}"));
                 None
             }
         }

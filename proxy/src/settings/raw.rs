@@ -9,9 +9,11 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 use keyward_policy::{Answers, RawPolicy};
 use serde::{Deserialize, Serialize};
 
+use crate::provider::Dialect;
+
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RawSettings {
     /// Identifier of the run, for log lines: at most 64 of `[A-Za-z0-9_.-]`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,7 +26,7 @@ pub struct RawSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_threads: Option<usize>,
     /// Per provider, by the provider's name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", alias = "provider")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", rename = "provider")]
     pub providers: BTreeMap<String, RawProvider>,
     /// How upstreams are reached.
     pub upstream: RawUpstream,
@@ -41,41 +43,171 @@ pub struct RawSettings {
     pub log: RawLog,
 }
 
-/// Settings of one provider.
+/// One provider: a row of the table as it is written, or changes to one that comes with keyward.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RawProvider {
-    /// Where to send requests instead of the provider's own host: `host`, `host:port`,
-    /// `https://host:port/path`, or, if `allow_plaintext` is set, `http://` and a loopback address.
+    /// Another provider that this one is like: what is not said here is taken from there, but for its
+    /// port, its variables and its placeholder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub like: Option<String>,
+    /// The gateway's port for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How models and usage are read: `openai`, `anthropic`, `gemini`, `bedrock`, `other`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
+    /// Where to send requests: `host`, `host:port`, `https://host:port/path`, or, if `allow-plaintext` is
+    /// set, `http://` and a loopback address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// Path in front of every request at that target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_path: Option<String>,
     /// Allows a target with `http://` on a loopback address.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub allow_plaintext: bool,
-    /// Header that carries the credential, raw, instead of the provider's own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth_header: Option<String>,
+    pub allow_plaintext: Option<bool>,
+    /// Variable of keyward's own environment that names another target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_variable: Option<String>,
+    /// Variable of keyward's own environment that names the base path there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_path_variable: Option<String>,
+    /// Where the credential is: `env:NAME` or `file:PATH`. Standalone only: a supervisor sends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Variables of keyward's own environment that may hold the credential: the first that is set wins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_variables: Option<Vec<String>>,
+    /// Further variables that never reach a workload with a value of the host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld_variables: Option<Vec<String>>,
+    /// What the workload holds instead of the credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<String>,
     /// Whether a request that brings a credential other than the placeholder is refused (default), or
     /// has it replaced in silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require_placeholder: Option<bool>,
-    /// Further routes, each `METHOD /path` or `METHOD /path/*`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub allow: Vec<String>,
-    /// Headers set on every request, such as `openai-organization`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-    /// Where the credential is: `env:NAME` or `file:PATH`. Standalone only: a supervisor sends it.
+    /// The workload's variables: `{url}` is the gateway's address, `{placeholder}` the placeholder.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
+    pub environment: Option<BTreeMap<String, String>>,
+    /// Version prefixes of the API's paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub versions: Option<RawVersions>,
+    /// How the credential is put in: the first whose conditions hold; the last has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inject: Option<Vec<RawInjection>>,
+    /// Header that carries the credential, raw, in place of all `inject`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_header: Option<String>,
+    /// Headers set if the workload did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<BTreeMap<String, String>>,
+    /// Headers set on every request, such as `openai-organization`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
+    /// What may be asked: `METHOD /path`, or `METHOD /path/*` with all that lies below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Vec<String>>,
+    /// Further routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+}
+
+/// Version prefixes of an API's paths.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawVersions {
+    /// Recognised first segments, with their slash.
+    pub known: Vec<String>,
+    /// Stands for the version in `routes` where the workload sent none.
+    pub default: String,
+    /// Whether the default is also sent where the workload gave none and there is no base path.
+    pub always: bool,
+}
+
+/// One way to put a credential in.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawInjection {
+    /// Only for credentials that begin like this.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub credential_starts: String,
+    /// Only for targets whose host ends like this.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host_ends: String,
+    /// Header that carries it.
+    pub header: String,
+    /// Text in front of it, with its space.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub scheme: String,
+    /// Values merged into comma-separated headers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub merge: BTreeMap<String, String>,
+}
+
+impl RawProvider {
+    /// This over `base`: what is not said here is as there.
+    pub(crate) fn over(&self, base: &Self) -> Self {
+        // Another target has a base path of its own, or none.
+        let base_path = match (&self.target, &base.target) {
+            (Some(target), Some(usual)) if target != usual => None,
+            _ => base.base_path.clone(),
+        };
+        macro_rules! over {
+            ($($field:ident),*) => {
+                Self {
+                    base_path: self.base_path.clone().or(base_path),
+                    $($field: self.$field.clone().or_else(|| base.$field.clone()),)*
+                }
+            };
+        }
+        over!(
+            like,
+            port,
+            dialect,
+            target,
+            allow_plaintext,
+            target_variable,
+            base_path_variable,
+            credential,
+            credential_variables,
+            withheld_variables,
+            placeholder,
+            require_placeholder,
+            environment,
+            versions,
+            inject,
+            auth_header,
+            defaults,
+            headers,
+            routes,
+            allow
+        )
+    }
+
+    /// What another provider may be like: all but what belongs to this one alone.
+    pub(crate) fn model(&self) -> Self {
+        Self {
+            port: None,
+            target: None,
+            base_path: None,
+            target_variable: None,
+            base_path_variable: None,
+            credential: None,
+            credential_variables: None,
+            withheld_variables: None,
+            placeholder: None,
+            environment: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// How upstreams are reached.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RawUpstream {
     /// Further trusted roots, as the text of PEM files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -97,7 +229,7 @@ pub struct RawUpstream {
 
 /// A proxy that everything goes through that leaves.
 #[derive(Clone, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RawUpstreamProxy {
     /// `http://host:port` or `https://host:port`, with `user:password@` in front of the host if it asks for them.
     pub url: String,
@@ -119,7 +251,7 @@ impl fmt::Debug for RawUpstreamProxy {
 
 /// How names are answered and looked up.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RawDns {
     /// What an allowed name is answered with.
     pub answers: Answers,
@@ -130,7 +262,7 @@ pub struct RawDns {
 
 /// Sizes in bytes, times in seconds. Absent: the default in `limits.rs`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 #[expect(
     missing_docs,
     reason = "each field is documented at the checked `Limits`"
@@ -170,7 +302,7 @@ pub struct RawLimits {
 
 /// Where to write what.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RawLog {
     /// File for the request log. Standalone only: a supervisor passes a descriptor. Absent: none
     /// under a supervisor, standard output standalone.

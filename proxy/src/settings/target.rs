@@ -160,7 +160,7 @@ pub(super) fn check_host(host: &str) -> Result<String, &'static str> {
 
 /// A base path: empty, or segments of unreserved characters without dot segments; the slash at the
 /// end is cut off, one in front is added.
-pub(super) fn check_base_path(path: &str) -> Result<String, &'static str> {
+pub(crate) fn check_base_path(path: &str) -> Result<String, &'static str> {
     let trimmed = path.trim_matches('/');
     if trimmed.is_empty() {
         return Ok(String::new());

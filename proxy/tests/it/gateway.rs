@@ -255,7 +255,7 @@ async fn a_foreign_credential_is_refused_and_not_forwarded() {
     let lenient = Gateway::with(
         upstream.address,
         &upstream.ca,
-        "[provider.openai]\nrequire_placeholder = false",
+        "[provider.openai]\nrequire-placeholder = false",
     );
     let reply = ask(
         lenient.openai,

@@ -490,7 +490,7 @@ async fn nothing_climbs_above_the_base_path_and_no_host_of_the_workload_counts()
 #[tokio::test]
 async fn slow_heads_and_bodies_are_given_up() {
     let upstream = Upstream::hello(Speaks::Http1).await;
-    let limits = "[limits]\nhead_seconds = 0.2\nbody_idle_seconds = 0.2\nkeep_alive_seconds = 0.3";
+    let limits = "[limits]\nhead-seconds = 0.2\nbody-idle-seconds = 0.2\nkeep-alive-seconds = 0.3";
     let gateway = Gateway::with(upstream.address, &upstream.ca, limits);
     // A byte every 50 ms does not buy time.
     let mut raw = Raw::connect(gateway.openai).await;

@@ -20,7 +20,6 @@ use firewall_common::{Address, Destination, FlowInfo, FlowKey, Transport};
 use keyward_proxy::{
     control::{self, ControlError, Role},
     credential::{Credential, Credentials},
-    provider::provider,
     settings::RawSettings,
 };
 
@@ -69,9 +68,7 @@ struct Supervised {
 fn credentials() -> Credentials {
     let mut credentials = Credentials::new();
     let key = Credential::new(OPENAI_KEY.as_bytes().to_vec()).unwrap();
-    credentials
-        .insert(provider("openai").unwrap(), key)
-        .unwrap();
+    credentials.insert("openai", key);
     credentials
 }
 
@@ -461,7 +458,7 @@ async fn alone_it_reads_a_file_and_refuses_a_bad_one() {
     let listen = format!("127.{}.7.9", 1 + std::process::id() % 250);
     let mut child = run(&format!(
         "listen = '{listen}'\n[provider.openai]\ncredential = 'env:MY_KEY'\n\
-         [upstream]\nca_files = ['{}']\nresolve = ['api.openai.com={}']",
+         [upstream]\nca-files = ['{}']\nresolve = ['api.openai.com={}']",
         ca.display(),
         upstream.address
     ));

@@ -167,7 +167,7 @@ async fn an_answer_that_broke_off_is_broken_off() {
 
 #[tokio::test]
 async fn silence_is_given_up_before_and_after_the_head() {
-    let limits = "[limits]\nfirst_byte_seconds = 0.2\nupstream_idle_seconds = 0.2";
+    let limits = "[limits]\nfirst-byte-seconds = 0.2\nupstream-idle-seconds = 0.2";
     for speaks in [Speaks::Http1, Speaks::Http2] {
         let upstream = Upstream::answering(speaks, |_| async {
             std::future::pending::<()>().await;

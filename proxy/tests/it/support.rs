@@ -21,7 +21,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use keyward_proxy::{
     credential::{Credential, Credentials},
     peers::Peers,
-    provider::provider,
     request_log::RequestLog,
     server::{Logs, Server},
     settings::{RawSettings, Settings},
@@ -257,10 +256,11 @@ impl Gateway {
                 .push(format!("api.anthropic.com={upstream}"));
         }
         let settings = Settings::try_from(raw).unwrap();
+        let providers = settings.providers.clone();
         let mut credentials = Credentials::new();
         for (name, key) in [("openai", OPENAI_KEY), ("anthropic", ANTHROPIC_KEY)] {
             let key = Credential::new(key.as_bytes().to_vec()).unwrap();
-            credentials.insert(provider(name).unwrap(), key).unwrap();
+            credentials.insert(name, key);
         }
         let log_file = tempfile::tempfile().unwrap();
         let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
@@ -280,7 +280,7 @@ impl Gateway {
                 let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
                 let address = listener.local_addr().unwrap();
                 server
-                    .add_gateway(provider(name).unwrap(), listener)
+                    .add_gateway(Arc::clone(providers.get(name).unwrap()), listener)
                     .unwrap();
                 (name, address)
             })

@@ -65,7 +65,7 @@ async fn what_cannot_be_reached_is_said_to_be_so() {
     // Accepts and says nothing: TLS never comes to an end.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    let gateway = Gateway::with(address, &upstream.ca, "[limits]\nconnect_seconds = 0.2");
+    let gateway = Gateway::with(address, &upstream.ca, "[limits]\nconnect-seconds = 0.2");
     assert_eq!(
         reason(&ask(gateway.openai, ASK).await),
         (504, "upstream_connect_timed_out".to_owned())
@@ -162,7 +162,7 @@ async fn many_requests_share_few_http2_connections() {
 async fn a_private_target_gets_its_own_path_and_header() {
     let upstream = Upstream::hello(Speaks::Http1).await;
     let target = format!(
-        "[provider.openai]\ntarget = 'https://api.openai.com:8443/gw/v1'\nauth_header = 'X-Corp-Key'\n\
+        "[provider.openai]\ntarget = 'https://api.openai.com:8443/gw/v1'\nauth-header = 'X-Corp-Key'\n\
          [upstream]\nresolve = ['api.openai.com:8443={}']",
         upstream.address
     );

@@ -61,7 +61,7 @@ async fn http_proxy(site: Option<std::net::SocketAddr>) -> Site {
 }
 
 fn settings(url: &str, no_proxy: &str) -> String {
-    format!("[upstream_proxy]\nurl = '{url}'\nno_proxy = ['{no_proxy}']\n")
+    format!("[upstream-proxy]\nurl = '{url}'\nno-proxy = ['{no_proxy}']\n")
 }
 
 const GET: &str = "GET http://example.com/a HTTP/1.1\r\nHost: example.com\r\n\r\n";
@@ -149,7 +149,7 @@ async fn it_may_be_spoken_to_in_verified_tls() {
     let (address, _proxy) = raw_upstream(&ca, move |stream| proxy(stream, None, Some(site))).await;
     let toml = settings(&format!("https://u:p@{address}"), "");
     let trusting =
-        |pem: &str| format!("{toml}[upstream]\nsystem_roots = false\nca_pem = ['''{pem}''']\n");
+        |pem: &str| format!("{toml}[upstream]\nsystem-roots = false\nca-pem = ['''{pem}''']\n");
     let doors = Doors::with(&["example.com"], &[], &trusting(&ca.pem));
     let open = tunnel(&doors, "example.com:443").await;
     assert_eq!(

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{Result, anyhow};
+use keyward_proxy::provider::Providers;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::utsname::uname;
 use rustix::thread::{CapabilitySet, capabilities};
@@ -144,6 +145,7 @@ fn programs() -> Finding {
     let loaded = ebpf::load(&endpoints::for_run(
         endpoints::DEFAULT_ADDRESS,
         endpoints::Doors::Closed,
+        &Providers::builtin(),
     ));
     from_result(
         loaded
@@ -160,6 +162,7 @@ fn nf_tables() -> Finding {
         let _rules = nft::apply(&nft::Ruleset::for_workload(&endpoints::for_run(
             endpoints::DEFAULT_ADDRESS,
             endpoints::Doors::Closed,
+            &Providers::builtin(),
         )))?;
         Ok("the rules can be applied and read back".to_owned())
     });

@@ -130,7 +130,7 @@ async fn a_new_policy_ends_what_it_does_not_allow_and_nothing_else() {
 
 #[tokio::test]
 async fn silence_and_life_have_limits() {
-    let world = World::with(ANY, "limits.tunnel_idle_seconds = 0.3").await;
+    let world = World::with(ANY, "limits.tunnel-idle-seconds = 0.3").await;
     let (mut client, mut upstream) = tunnel(&world).await;
     let began = Instant::now();
     // A word from either side keeps it.
@@ -143,7 +143,7 @@ async fn silence_and_life_have_limits() {
     assert!(began.elapsed() >= Duration::from_millis(700));
     client.over().await;
 
-    let world = World::with(ANY, "limits.tunnel_total_seconds = 0.3").await;
+    let world = World::with(ANY, "limits.tunnel-total-seconds = 0.3").await;
     let (mut client, mut upstream) = tunnel(&world).await;
     let words = async {
         loop {

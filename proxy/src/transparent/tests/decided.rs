@@ -325,7 +325,7 @@ async fn a_client_hello_may_be_large_but_not_larger() {
 
 #[tokio::test]
 async fn whoever_does_not_say_whom_it_is_for_in_time_is_denied() {
-    let mut world = World::with(&["allowed.test"], "limits.first_bytes_seconds = 0.2").await;
+    let mut world = World::with(&["allowed.test"], "limits.first-bytes-seconds = 0.2").await;
     let bytes = hello(Some("allowed.test"));
     let half = bytes.len() / 2;
     assert_eq!(

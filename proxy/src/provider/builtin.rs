@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The rows that come with keyward, as the files in `proxy/providers/` say them.
+
+use std::{collections::BTreeMap, sync::OnceLock};
+
+use super::Providers;
+use crate::settings::RawProvider;
+
+const FILES: [(&str, &str); 5] = [
+    ("openai", include_str!("../../providers/openai.toml")),
+    ("anthropic", include_str!("../../providers/anthropic.toml")),
+    ("copilot", include_str!("../../providers/copilot.toml")),
+    ("gemini", include_str!("../../providers/gemini.toml")),
+    ("vertex", include_str!("../../providers/vertex.toml")),
+];
+
+/// The rows as they are written.
+pub(super) fn rows() -> &'static BTreeMap<&'static str, RawProvider> {
+    static ROWS: OnceLock<BTreeMap<&'static str, RawProvider>> = OnceLock::new();
+    // A file that is wrong is left out, which a test finds.
+    ROWS.get_or_init(|| {
+        let parsed = FILES
+            .iter()
+            .map(|(name, text)| (*name, toml::from_str(text)));
+        parsed
+            .filter_map(|(name, it)| Some((name, it.ok()?)))
+            .collect()
+    })
+}
+
+/// The table of these rows.
+pub(super) fn providers() -> &'static Providers {
+    static TABLE: OnceLock<Providers> = OnceLock::new();
+    TABLE.get_or_init(|| Providers::parse(&BTreeMap::new(), &mut Vec::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_right() {
+        for (name, text) in FILES {
+            toml::from_str::<RawProvider>(text).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        }
+        let mut faults = Vec::new();
+        let table = Providers::parse(&BTreeMap::new(), &mut faults);
+        assert_eq!(
+            (faults, table.iter().len()),
+            (Vec::<String>::new(), FILES.len())
+        );
+    }
+}

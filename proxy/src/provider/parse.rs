@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From rows as they are written to the table, every fault named.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderName, HeaderValue};
+
+use super::{Injection, PORTS, Provider, Providers, Route, Template, Versions, builtin};
+use crate::settings::{
+    RawInjection, RawProvider, RawVersions, Target, check_base_path, is_identifier,
+};
+
+/// Longest name of a provider.
+const MAX_NAME: usize = 32;
+
+impl Providers {
+    /// The table of what comes with keyward, changed and added to by `raw`.
+    #[must_use]
+    pub fn parse(raw: &BTreeMap<String, RawProvider>, faults: &mut Vec<String>) -> Self {
+        let rows = builtin::rows();
+        let nothing = RawProvider::default();
+        let mut all: Vec<Provider> = Vec::new();
+        let own = rows.iter().map(|(name, row)| {
+            let changes = raw.get(*name).unwrap_or(&nothing);
+            (*name, changes.over(row), changes)
+        });
+        let added = raw
+            .iter()
+            .filter(|(name, _)| !rows.contains_key(name.as_str()));
+        let added = added.map(|(name, it)| {
+            let like = it.like.as_deref().and_then(|like| rows.get(like));
+            let row = like.map_or_else(|| it.clone(), |row| it.over(&row.model()));
+            (name.as_str(), row, it)
+        });
+        for (name, row, written) in own.chain(added) {
+            let mut fault = |setting: &str, what: &str| {
+                let dot = if setting.is_empty() { "" } else { "." };
+                faults.push(format!("provider.{name}{dot}{setting}: {what}"));
+            };
+            if !is_identifier(name, MAX_NAME) {
+                fault(
+                    "",
+                    &format!("the name is not 1 to {MAX_NAME} of [A-Za-z0-9_.-]"),
+                );
+            }
+            if let Some(like) = &written.like
+                && !rows.contains_key(like.as_str())
+            {
+                let known: Vec<_> = rows.keys().copied().collect();
+                fault(
+                    "like",
+                    &format!("{like:?} is not one of {}", known.join(", ")),
+                );
+            }
+            if let Some(provider) = provider(name, &row, &mut fault) {
+                let taken = all.iter().find(|it| it.port == provider.port);
+                if let Some(taken) = taken {
+                    let what = format!("{} is the port of {:?}", provider.port, taken.name);
+                    fault("port", &what);
+                } else {
+                    all.push(provider);
+                }
+            }
+        }
+        all.sort_by_key(|it| it.port);
+        Self(all.into_iter().map(Arc::new).collect())
+    }
+}
+
+fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Option<Provider> {
+    let port = row.port.filter(|it| PORTS.contains(it));
+    if port.is_none() {
+        let (first, last) = (PORTS.start(), PORTS.end());
+        fault(
+            "port",
+            &format!("a number from {first} to {last} is needed"),
+        );
+    }
+    let target = match &row.target {
+        None => {
+            fault("target", "it says where requests go, and is needed");
+            None
+        }
+        Some(text) => match Target::parse(text, row.allow_plaintext.unwrap_or(false)) {
+            Ok(it) => Some(it),
+            Err(what) => {
+                fault("target", what);
+                None
+            }
+        },
+    };
+    let mut base_path = target.as_ref().map(|it| it.1.clone()).unwrap_or_default();
+    if let Some(text) = &row.base_path {
+        match check_base_path(text) {
+            Ok(path) => base_path = path,
+            Err(what) => fault("base-path", what),
+        }
+    }
+    let injections = injections(row, fault);
+    let mut pairs = |setting: &str, from: Option<&BTreeMap<String, String>>| {
+        let carries = |it: &HeaderName| injections.iter().any(|one| one.header == it);
+        let mut found = Vec::new();
+        for (name, value) in from.into_iter().flatten() {
+            let parsed = header(name).filter(|it| !carries(it));
+            match (parsed, HeaderValue::from_str(value)) {
+                (Some(name), Ok(value)) => found.push((name, value)),
+                (None, _) => fault(setting, &format!("{name:?} cannot be set")),
+                (_, Err(_)) => {
+                    fault(
+                        setting,
+                        &format!("the value of {name:?} is not a header value"),
+                    );
+                }
+            }
+        }
+        found
+    };
+    let defaults = pairs("defaults", row.defaults.as_ref());
+    let headers = pairs("headers", row.headers.as_ref());
+    let mut routes = Vec::new();
+    let lists = [("routes", &row.routes), ("allow", &row.allow)];
+    for (setting, list) in lists {
+        for text in list.iter().flatten() {
+            match Route::parse(text) {
+                Some(route) => routes.push(route),
+                None => fault(
+                    setting,
+                    &format!("{text:?} is not METHOD /path or METHOD /path/*"),
+                ),
+            }
+        }
+    }
+    let placeholder = row
+        .placeholder
+        .clone()
+        .unwrap_or_else(|| format!("{name}-placeholder-for-credential-isolation"));
+    if placeholder.len() < 8 || !placeholder.bytes().all(|it| it.is_ascii_graphic()) {
+        fault(
+            "placeholder",
+            "it is shorter than 8 characters, or not plain ASCII",
+        );
+    }
+    let environment = row.environment.iter().flatten();
+    let environment = environment.map(|(name, value)| (name.clone(), Template::new(value)));
+    let list = |it: &Option<Vec<String>>| it.clone().unwrap_or_default();
+    Some(Provider {
+        name: name.to_owned(),
+        port: port?,
+        dialect: row.dialect.unwrap_or_default(),
+        credential_variables: list(&row.credential_variables),
+        withheld_variables: list(&row.withheld_variables),
+        target_variable: row.target_variable.clone(),
+        base_path_variable: row.base_path_variable.clone(),
+        placeholder,
+        environment: environment.collect(),
+        target: target?.0,
+        base_path,
+        versions: versions(row.versions.as_ref(), fault),
+        injections,
+        defaults,
+        headers,
+        routes,
+        require_placeholder: row.require_placeholder.unwrap_or(true),
+    })
+}
+
+fn injections(row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Vec<Injection> {
+    // One header of the user's own stands for all that the row knows.
+    let own = row.auth_header.as_ref().map(|header| {
+        vec![RawInjection {
+            header: header.clone(),
+            ..RawInjection::default()
+        }]
+    });
+    let setting = if own.is_some() {
+        "auth-header"
+    } else {
+        "inject"
+    };
+    let written = own.or_else(|| row.inject.clone()).unwrap_or_default();
+    let mut found = Vec::new();
+    for it in written {
+        let Some(header) = header(&it.header) else {
+            let what = format!(
+                "{:?} is not the name of a header that can carry a credential",
+                it.header
+            );
+            fault(setting, &what);
+            continue;
+        };
+        let merged = it.merge.iter().filter_map(|(name, value)| {
+            let pair = self::header(name).zip(HeaderValue::from_str(value).ok());
+            if pair.is_none() {
+                fault(setting, &format!("{name:?} cannot be merged"));
+            }
+            pair
+        });
+        let merge = merged.collect();
+        if HeaderValue::from_str(&it.scheme).is_err() {
+            fault(setting, "the scheme is no text for a header");
+        }
+        found.push(Injection {
+            credential_starts: it.credential_starts,
+            host_ends: it.host_ends,
+            header,
+            scheme: it.scheme,
+            merge,
+        });
+    }
+    let always = |it: &Injection| it.credential_starts.is_empty() && it.host_ends.is_empty();
+    if !found.last().is_some_and(always) {
+        fault(
+            setting,
+            "the last way to put the credential in must have no condition",
+        );
+    }
+    found
+}
+
+fn versions(raw: Option<&RawVersions>, fault: &mut impl FnMut(&str, &str)) -> Versions {
+    let Some(raw) = raw else {
+        return Versions::default();
+    };
+    let fine = |it: &String| check_base_path(it).is_ok_and(|path| path == *it && !path.is_empty());
+    let known = raw.known.iter().all(fine);
+    if !known || !(raw.default.is_empty() || raw.known.contains(&raw.default)) {
+        fault(
+            "versions",
+            "each is /segment, and the default is one of them or empty",
+        );
+    }
+    Versions {
+        known: raw.known.clone(),
+        default: raw.default.clone(),
+        always: raw.always,
+    }
+}
+
+/// The name of a header that may be set: not one that the proxy or the protocol owns.
+fn header(name: &str) -> Option<HeaderName> {
+    const OWNED: [&str; 12] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "proxy-authorization",
+        "cookie",
+        "x-request-id",
+    ];
+    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+    let owned = OWNED.contains(&name.as_str()) || name.as_str().starts_with("sec-websocket-");
+    (!owned).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(toml: &str) -> (Providers, Vec<String>) {
+        let raw: BTreeMap<String, RawProvider> = toml::from_str(toml).unwrap();
+        let mut faults = Vec::new();
+        (Providers::parse(&raw, &mut faults), faults)
+    }
+
+    #[test]
+    fn a_provider_of_ones_own_needs_no_rust() {
+        let (table, faults) = table(
+            "[groq]\nlike = 'openai'\nport = 10010\ntarget = 'https://api.groq.test/openai/v1'\n\
+             environment = { GROQ_BASE_URL = '{url}', GROQ_API_KEY = '{placeholder}' }\n\
+             credential-variables = ['GROQ_API_KEY']",
+        );
+        assert_eq!(faults, Vec::<String>::new());
+        let groq = table.get("groq").unwrap();
+        assert_eq!((groq.port, groq.base_path.as_str()), (10010, "/openai/v1"));
+        assert_eq!(groq.routes, table.get("openai").unwrap().routes);
+        assert_eq!(
+            groq.placeholder,
+            "groq-placeholder-for-credential-isolation"
+        );
+        assert_eq!(
+            groq.secret_variables().collect::<Vec<_>>(),
+            ["GROQ_API_KEY", "GROQ_API_KEY"]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_taken_is_named() {
+        let (_, faults) = table("[x]\nport = 10000\n[y]\nlike = 'nobody'");
+        let all = faults.join("\n");
+        for part in [
+            "provider.x.target",
+            "provider.x.inject",
+            "provider.y.like",
+            "provider.y.port",
+        ] {
+            assert!(all.contains(part), "{part}: {all}");
+        }
+        let (_, faults) = table("[x]\nlike = 'openai'\ntarget = 'x.test'\nport = 10001");
+        assert_eq!(
+            faults,
+            ["provider.x.port: 10001 is the port of \"anthropic\""]
+        );
+    }
+}
