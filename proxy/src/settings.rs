@@ -22,7 +22,7 @@ pub use self::{
     proxy::{NoProxy, UpstreamProxy},
     raw::{
         RawDns, RawInjection, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream,
-        RawUpstreamProxy, RawVersions,
+        RawUpstreamProxy, RawVariant, RawVersions,
     },
     target::{Scheme, Target},
 };
