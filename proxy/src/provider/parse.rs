@@ -233,7 +233,7 @@ fn injections(row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Vec<Inje
             );
         }
         let merged = it.merge.iter().filter_map(|(name, value)| {
-            let pair = self::header(name).zip(HeaderValue::from_str(value).ok());
+            let pair = header(name).zip(HeaderValue::from_str(value).ok());
             if pair.is_none() {
                 fault(setting, &format!("{name:?} cannot be merged"));
             }
