@@ -108,6 +108,8 @@ impl Record {
     pub(crate) fn answered(&mut self, status: StatusCode, fault: Option<Fault>) {
         self.status = Some(status);
         self.fault = fault;
+        // Its body is said and not sent.
+        self.complete |= self.method == Method::HEAD;
         self.decision = match fault {
             None => Decision::Answered,
             Some(Fault::Downstream(_)) => Decision::Denied,

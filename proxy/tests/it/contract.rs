@@ -89,6 +89,9 @@ struct Case {
     /// `METHOD target` as the provider gets it. Absent: it gets nothing.
     sent: Option<String>,
     host: Option<String>,
+    /// Nothing was asked of a provider, so there is no line of it in the log.
+    #[serde(default)]
+    unlogged: bool,
     sent_body: Option<String>,
     /// Headers that the provider gets; an empty value: absent.
     #[serde(default)]
@@ -193,7 +196,7 @@ async fn hold(speaks: Speaks) {
                     if judged.is_err() {
                         faults.push(what);
                     }
-                    asked += 1;
+                    asked += usize::from(!case.unlogged);
                 }
             }
         }
