@@ -560,7 +560,7 @@ async fn the_gateway_asks_the_same_servers() {
     let zone = Zone::new(&[("api.openai.com.", &["127.0.0.1"])]).await;
     let toml = format!(
         "dns.servers = ['{}']\nupstream.resolve = ['x.test=127.0.0.1:1']\n\
-         providers.openai.target = 'api.openai.com:{}'",
+         provider.openai.target = 'api.openai.com:{}'",
         zone.address,
         upstream.address.port()
     );

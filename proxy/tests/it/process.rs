@@ -446,7 +446,7 @@ async fn alone_it_reads_a_file_and_refuses_a_bad_one() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert!(
-        error.contains("providers.openai.credential") && error.contains("run:"),
+        error.contains("provider.openai.credential") && error.contains("run:"),
         "{error}"
     );
     assert!(!error.contains("sk-not-a-reference"), "{error}");
