@@ -14,6 +14,7 @@ mod link;
 mod listen;
 pub mod path;
 mod request_id;
+mod retry;
 mod stack;
 pub mod strip;
 mod tunnel;
@@ -32,7 +33,7 @@ use crate::{
     peers::Peers,
     provider::{Provider, Providers},
     request_log::RequestLog,
-    settings::{Limits, Scheme, UpstreamSettings},
+    settings::{Limits, Retry, Scheme, UpstreamSettings},
     upstream::{Connector, Pool, tls::Tls},
 };
 
@@ -40,6 +41,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) run: Option<String>,
     pub(crate) limits: Limits,
+    pub(crate) retry: Retry,
     pub(crate) log: RequestLog,
     pub(crate) metrics: Metrics,
     pub(crate) peers: Arc<Peers>,

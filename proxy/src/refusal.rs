@@ -128,6 +128,8 @@ named! {
         FirstByteTimedOut = "upstream_first_byte_timed_out",
         /// The answer's body stopped coming.
         IdleTimedOut = "upstream_idle_timed_out",
+        /// The whole exchange took too long.
+        TotalTimedOut = "upstream_total_timed_out",
         /// The answer broke off in the middle.
         BodyBroken = "upstream_body_broken",
         /// 101 without the right `Sec-WebSocket-Accept`.

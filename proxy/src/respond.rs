@@ -176,6 +176,7 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
             U::ConnectTimedOut => late("the connection to the provider took too long"),
             U::FirstByteTimedOut => late("the provider did not answer in time"),
             U::IdleTimedOut => late("the provider stopped answering"),
+            U::TotalTimedOut => late("the exchange with the provider took too long"),
         },
         Fault::Internal(_) => (
             S::INTERNAL_SERVER_ERROR,

@@ -88,6 +88,7 @@ impl Server {
         let shared = Shared {
             run: settings.run.clone(),
             limits: settings.limits,
+            retry: settings.retry.clone(),
             log: logs.requests,
             metrics: Metrics::new(&providers),
             peers,
