@@ -6,6 +6,7 @@
 
 mod authorize;
 mod body;
+mod current;
 mod endpoints;
 mod forward;
 pub mod guard;
@@ -24,10 +25,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use http::uri::{Authority, Scheme as UriScheme};
 
-use self::{body::RequestBody, inject::Injector};
-pub(crate) use self::{link::Link, listen::serve};
+use self::body::RequestBody;
+pub(crate) use self::{current::Current, link::Link, listen::serve};
 use crate::{
-    credential::Credential,
     egress::Resolver,
     metrics::Metrics,
     peers::Peers,
@@ -61,23 +61,22 @@ pub(crate) struct Gateway {
 
 /// What it takes to serve a provider.
 pub(crate) struct Serving {
-    injector: Injector,
+    current: Arc<Current>,
     pool: Pool<RequestBody>,
     scheme: UriScheme,
     authority: Authority,
 }
 
 impl Serving {
-    /// `None` when the pieces do not make a request, which checked settings and credentials rule out.
+    /// `None` when the pieces do not make a request, which checked settings rule out.
     pub(crate) fn new(
         provider: &Provider,
-        credential: &Credential,
+        current: Arc<Current>,
         upstream: &UpstreamSettings,
         limits: &Limits,
         tls: Tls,
         resolver: Resolver,
     ) -> Option<Self> {
-        let injector = Injector::new(provider, credential)?;
         let authority = provider.target.authority().parse().ok()?;
         let scheme = match provider.target.scheme {
             Scheme::Http => UriScheme::HTTP,
@@ -91,7 +90,7 @@ impl Serving {
             limits.connect,
         );
         Some(Self {
-            injector,
+            current,
             pool: Pool::new(connector),
             scheme,
             authority,

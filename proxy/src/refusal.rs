@@ -106,6 +106,8 @@ named! {
         WebSocketNotCarried = "websocket_not_carried",
         /// This provider has no credential.
         NotConfigured = "provider_not_configured",
+        /// The credential is being fetched, or could not be fetched again in time.
+        CredentialNotReady = "credential_not_ready",
     }
 }
 
