@@ -2,9 +2,10 @@
 //! The real secret, and the few things that may be done with one.
 //!
 //! A [`Credential`] has no `Display` and no `Serialize`, its `Debug` shows nothing, and its bytes are
-//! wiped when it is dropped. It becomes text in exactly two places: the frame in which the supervisor
-//! hands it to the proxy (`control`), and the header that carries it upstream (`Credential::header`),
-//! which is marked sensitive so that no library prints it either.
+//! wiped when it is dropped. It becomes text in exactly three places: the frame in which the supervisor
+//! hands it to the proxy (`control`), the header that carries it upstream (`Credential::header`), which is
+//! marked sensitive so that no library prints it either, and, for services that know nothing better, a
+//! parameter of the query (`Credential::parameter`).
 
 mod rotation;
 
@@ -103,6 +104,23 @@ impl Credential {
         let mut value = HeaderValue::from_bytes(&text).ok()?;
         value.set_sensitive(true);
         Some(value)
+    }
+
+    /// `{name}={secret}` for a query, everything escaped that is not unreserved.
+    pub(crate) fn parameter(&self, name: &str) -> Zeroizing<String> {
+        use std::fmt::Write as _;
+        let mut text = Zeroizing::new(String::with_capacity(name.len() + 1 + 3 * self.0.len()));
+        text.push_str(name);
+        text.push('=');
+        for byte in self.0.iter().copied() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                text.push(char::from(byte));
+            } else {
+                // Writing to a string does not fail.
+                let _infallible = write!(text, "%{byte:02X}");
+            }
+        }
+        text
     }
 
     /// The bytes, for the frame between supervisor and proxy only.

@@ -9,6 +9,7 @@
 
 mod accept;
 mod backoff;
+pub mod binding;
 pub mod client_hello;
 pub mod control;
 pub mod credential;

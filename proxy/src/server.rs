@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::{
+    binding::all_bound,
     credential::{Credentials, Rotation},
     dns,
     egress::{Dialler, Egress, Names, Resolver, Via},
@@ -58,13 +59,16 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the host's own resolver configuration cannot be used.
+    /// When a credential may not go to its provider's target, or the host's own resolver configuration
+    /// cannot be used.
     pub fn new(
         settings: Settings,
         credentials: Credentials,
         logs: Logs,
         peers: Peers,
     ) -> io::Result<Self> {
+        all_bound(&settings.providers, &credentials)
+            .map_err(|it| io::Error::new(io::ErrorKind::InvalidInput, it))?;
         let peers = Arc::new(peers);
         let upstream = Arc::new(settings.upstream.clone());
         let (tls, loader) = Tls::new(&settings.upstream);

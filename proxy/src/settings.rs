@@ -23,7 +23,7 @@ pub use self::{
     proxy::{NoProxy, UpstreamProxy},
     raw::{
         RawDns, RawInjection, RawLimits, RawLog, RawProvider, RawRetry, RawSettings, RawUpstream,
-        RawUpstreamProxy, RawVersions,
+        RawUpstreamProxy, RawVariant, RawVersions,
     },
     retry::Retry,
     target::{Scheme, Target},

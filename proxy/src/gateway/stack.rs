@@ -150,6 +150,7 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
     // 9. Inject, and only into a request for this provider's own target: the URI is made of the
     //    settings and of a path that cannot climb, never of the workload's `Host`.
     held.injector.inject(&mut parts.headers);
+    let query = held.injector.inject_query(query);
     parts.uri = forward::uri(serving, &api_path, query.as_deref()).ok_or(Fault::Internal(
         "the target, the base path and the path make no URI",
     ))?;

@@ -37,6 +37,11 @@ impl TryFrom<RawSettings> for Settings {
             faults.push("worker_threads: not between 1 and 64".to_owned());
         }
         let providers = Providers::parse(&raw.providers, &mut faults);
+        // A run without a name gets one here, so that all that its requests say of it is the same.
+        let providers = match &raw.run {
+            Some(run) => providers.for_run(run),
+            None => providers.for_run(&uuid::Uuid::new_v4().to_string()),
+        };
         let mut upstream = parse_upstream(&raw.upstream, &mut faults);
         upstream.proxy = raw
             .upstream_proxy

@@ -106,7 +106,7 @@ pub struct RawProvider {
     /// Headers set if the workload did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub defaults: Option<BTreeMap<String, String>>,
-    /// Headers set on every request, such as `openai-organization`.
+    /// Headers set on every request, such as `openai-organization`; `{run}` stands for the run's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,
     /// What may be asked: `METHOD /path`, or `METHOD /path/*` with all that lies below.
@@ -115,6 +115,26 @@ pub struct RawProvider {
     /// Further routes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
+    /// What more is so at some targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Vec<RawVariant>>,
+}
+
+/// What more is so if the target is one of some hosts.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawVariant {
+    /// Which: `host`, `*.suffix`, or with `*` for one label.
+    pub hosts: Vec<String>,
+    /// Headers set if the workload did not.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub defaults: BTreeMap<String, String>,
+    /// Headers set on every request.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Further routes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
 }
 
 /// Version prefixes of an API's paths.
@@ -136,11 +156,18 @@ pub struct RawInjection {
     /// Only for credentials that begin like this.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub credential_starts: String,
-    /// Only for targets whose host ends like this.
+    /// Only for credentials of this shape: a name from `proxy/credentials/shapes.toml`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_shape: Option<String>,
+    /// Only for these targets: `host`, `*.suffix`, or with `*` for one label.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Header that carries it; or else `query`.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub host_ends: String,
-    /// Header that carries it.
     pub header: String,
+    /// Parameter of the query that carries it, raw; in place of `header`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub query: String,
     /// Text in front of it, with its space.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub scheme: String,
@@ -185,7 +212,8 @@ impl RawProvider {
             defaults,
             headers,
             routes,
-            allow
+            allow,
+            variant
         )
     }
 
