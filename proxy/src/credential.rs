@@ -7,11 +7,14 @@
 //! marked sensitive so that no library prints it either, and, for services that know nothing better, a
 //! parameter of the query (`Credential::parameter`).
 
+mod rotation;
+
 use std::{collections::BTreeMap, fmt};
 
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
+pub use self::rotation::{NoSuchSlot, Rotation};
 use crate::provider::Providers;
 
 /// Longest credential that is accepted, in bytes: four times the longest signed token seen in use,
@@ -134,7 +137,7 @@ impl fmt::Debug for Credential {
 
 /// What the proxy was given: secrets by the name of their slot, which for what is injected as it is, is the
 /// provider's name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials(BTreeMap<String, Credential>);
 
 impl Credentials {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod backoff;
 pub mod binding;
 pub mod client_hello;
 pub mod control;

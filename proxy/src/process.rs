@@ -133,7 +133,7 @@ fn supervised() -> Result<(), Box<dyn Error>> {
     let ended = runtime.block_on(async {
         let mut stream = tokio::net::UnixStream::from_std(stream)?;
         let (drain, drained) = tokio::sync::oneshot::channel();
-        let egress = server.egress();
+        let (egress, rotation) = (server.egress(), server.rotation());
         let running = server.run(async {
             // An error means that nothing more is going to be said, which is an end below.
             let _drain: Result<(), _> = drained.await;
@@ -148,7 +148,14 @@ fn supervised() -> Result<(), Box<dyn Error>> {
                     Order::Policy(raw) => {
                         let result = Policy::new(&raw).map(|policy| egress.replace_policy(policy));
                         let result = result.map_err(|faults| faults.to_string());
-                        if control::answer_policy(&mut stream, result).await.is_err() {
+                        if control::answer_replaced(&mut stream, result).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    Order::Credentials(credentials) => {
+                        let result = rotation.replace_all(&credentials);
+                        let result = result.map_err(|stray| stray.to_string());
+                        if control::answer_replaced(&mut stream, result).await.is_err() {
                             return Ok(());
                         }
                     }

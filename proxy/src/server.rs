@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     binding::all_bound,
-    credential::Credentials,
+    credential::{Credentials, Rotation},
     dns,
     egress::{Dialler, Egress, Names, Resolver, Via},
     explicit,
@@ -29,7 +29,7 @@ use crate::{
 /// A proxy. Dropping it ends every connection at once.
 pub struct Server {
     settings: Settings,
-    credentials: Credentials,
+    rotation: Rotation,
     shared: Arc<Shared>,
     tls: Tls,
     loader: Option<Loader>,
@@ -84,14 +84,12 @@ impl Server {
             settings.policy.clone(),
         );
         let providers = settings.providers.clone();
-        let configured = providers
-            .iter()
-            .filter(|it| credentials.get(&it.name).is_some())
-            .map(|it| it.name.clone())
-            .collect();
+        let rotation = Rotation::new(&providers, &credentials);
+        let configured = rotation.configured().map(str::to_owned).collect();
         let shared = Shared {
             run: settings.run.clone(),
             limits: settings.limits,
+            retry: settings.retry.clone(),
             log: logs.requests,
             metrics: Metrics::new(&providers),
             peers,
@@ -104,7 +102,7 @@ impl Server {
             room: Arc::new(Semaphore::new(settings.limits.connections)),
             tunnels: Arc::new(Semaphore::new(settings.limits.tunnels)),
             settings,
-            credentials,
+            rotation,
             shared: Arc::new(shared),
             tls,
             loader: Some(loader),
@@ -118,6 +116,12 @@ impl Server {
     /// What a new policy is given to.
     pub(crate) fn egress(&self) -> Arc<Egress> {
         Arc::clone(&self.egress)
+    }
+
+    /// What a new credential is given to.
+    #[must_use]
+    pub fn rotation(&self) -> Rotation {
+        self.rotation.clone()
     }
 
     /// Serves connections that the kernel redirected.
@@ -171,12 +175,12 @@ impl Server {
         listener: net::TcpListener,
     ) -> io::Result<()> {
         let listener = asynchronous(listener)?;
-        let credential = self.credentials.get(&provider.name);
-        let serving = credential.and_then(|credential| {
+        let current = self.rotation.current(&provider.name);
+        let serving = current.and_then(|current| {
             let limits: &Limits = &self.settings.limits;
             Serving::new(
                 &provider,
-                credential,
+                current,
                 &self.settings.upstream,
                 limits,
                 self.tls.clone(),

@@ -117,8 +117,17 @@ pub fn start(
             })?,
     };
     let level = raw.log.level.clone();
-    let settings = Settings::try_from(raw)?;
-    let credentials = credentials(&references, &settings.providers, variable)?;
+    let settings = Settings::try_from(raw);
+    let providers = settings.as_ref().map(|it| it.providers.clone());
+    let credentials = credentials(&references, &providers.unwrap_or_default(), variable);
+    let (settings, credentials) = match (settings, credentials) {
+        (Ok(settings), Ok(credentials)) => (settings, credentials),
+        (settings, credentials) => {
+            let faults = [settings.err(), credentials.err()];
+            let faults = faults.into_iter().flatten().flat_map(|it| it.0);
+            return Err(SettingsError(faults.collect()).into());
+        }
+    };
     let mut listeners = Vec::new();
     for provider in settings.providers.iter() {
         let address = SocketAddr::new(listen, provider.port);

@@ -1,5 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a request cost, in tokens.
+//! What a request cost, in tokens, and how it is read from an answer that passes.
+
+mod decode;
+mod event_stream;
+mod fields;
+mod json;
+mod messages;
+mod reader;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::messages::Messages;
+pub use self::reader::Reader;
 
 /// Tokens of one answer, by kind. The kinds do not overlap: what was read from a cache is not counted
 /// as input once more, what was thought is not counted as output once more.

@@ -33,13 +33,14 @@ pub(super) fn answer(
 
 /// Whether this port can serve; on the first port, what all of them can.
 fn health(link: &Link) -> Response<Bytes> {
-    let configured = link.gateway.serving.is_some();
-    let status = match configured {
-        true => StatusCode::OK,
-        false => StatusCode::SERVICE_UNAVAILABLE,
+    let serving = link.gateway.serving.as_ref();
+    let (status, word) = match serving.map(|it| it.current.is_ready()) {
+        Some(true) => (StatusCode::OK, "healthy"),
+        Some(false) => (StatusCode::SERVICE_UNAVAILABLE, "credential_not_ready"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "not_configured"),
     };
     let mut body = json!({
-        "status": if configured { "healthy" } else { "not_configured" },
+        "status": word,
         "service": "keyward",
         "provider": link.provider().name,
         "port": link.provider().port,

@@ -49,6 +49,8 @@ pub(crate) struct Record {
     fault: Option<Fault>,
     upstream: Option<SocketAddr>,
     upstream_request_id: Option<HeaderValue>,
+    /// How often the request was sent again.
+    retries: u32,
     first_byte: Option<Duration>,
     response_bytes: u64,
     /// Bytes of the other direction, where the guard does not count them.
@@ -77,6 +79,7 @@ impl Record {
             fault: None,
             upstream: None,
             upstream_request_id: None,
+            retries: 0,
             first_byte: None,
             response_bytes: 0,
             tunnelled: 0,
@@ -102,6 +105,11 @@ impl Record {
         self.upstream = Some(upstream);
         self.upstream_request_id = upstream_request_id;
         self.first_byte = Some(self.started.elapsed());
+    }
+
+    /// The request is sent again.
+    pub(crate) fn retried(&mut self) {
+        self.retries += 1;
     }
 
     /// The answer is our own.
@@ -174,6 +182,9 @@ impl Drop for Record {
             line.milliseconds("duration_ms", self.started.elapsed());
             if let Some(first_byte) = self.first_byte {
                 line.milliseconds("first_byte_ms", first_byte);
+            }
+            if self.retries > 0 {
+                line.number("retries", self.retries);
             }
             line.number("request_bytes", request_bytes);
             line.number("response_bytes", self.response_bytes);

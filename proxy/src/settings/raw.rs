@@ -39,6 +39,8 @@ pub struct RawSettings {
     pub dns: RawDns,
     /// Sizes and times.
     pub limits: RawLimits,
+    /// Whether a provider that asks for patience is asked again.
+    pub retry: RawRetry,
     /// Where to write what.
     pub log: RawLog,
 }
@@ -253,6 +255,9 @@ pub struct RawUpstream {
     /// Whether HTTP/2 is offered to upstreams (default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http2: Option<bool>,
+    /// How often an HTTP/2 connection is asked whether it lives (default 30); it has a third of that to answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping_seconds: Option<f64>,
 }
 
 /// A proxy that everything goes through that leaves.
@@ -326,6 +331,23 @@ pub struct RawLimits {
     pub tunnel_idle_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel_total_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_seconds: Option<f64>,
+}
+
+/// Whether a provider that asks for patience is asked again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawRetry {
+    /// Which answers are waited out, of 429, 503 and 529. None (default): each is the workload's to deal with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub statuses: Vec<u16>,
+    /// How often a request is sent at most, the first time included (default 3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// How long a request waits at most, all its waits together (default 30).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_seconds: Option<f64>,
 }
 
 /// Where to write what.

@@ -18,6 +18,8 @@ mod malformed;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod retry;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod streaming;

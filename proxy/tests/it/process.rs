@@ -72,6 +72,16 @@ fn credentials() -> Credentials {
     credentials
 }
 
+/// The same port over UDP and TCP. One that is free over UDP may be taken over TCP: then another.
+fn dns_sockets() -> (UdpSocket, TcpListener) {
+    let pair = || {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        let tcp = TcpListener::bind(udp.local_addr().ok()?).ok()?;
+        Some((udp, tcp))
+    };
+    (0..100).find_map(|_| pair()).unwrap()
+}
+
 fn settings(upstream: &Upstream) -> RawSettings {
     let mut settings = RawSettings {
         run: Some("run-1".to_owned()),
@@ -99,8 +109,7 @@ impl Supervised {
         let audit = tempfile::tempfile().unwrap();
         let diagnostics = tempfile::tempfile().unwrap();
         let gateway = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let dns = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let dns_tcp = TcpListener::bind(dns.local_addr().unwrap()).unwrap();
+        let (dns, dns_tcp) = dns_sockets();
         let before = Instant::now();
         let child = command(&path)
             .arg("--supervised")
