@@ -49,6 +49,8 @@ pub struct Server {
 pub struct Logs {
     /// One line a request at the gateway.
     pub requests: RequestLog,
+    /// One line an answer at the gateway that said what it cost.
+    pub tokens: RequestLog,
     /// One line a decision about a host.
     pub audit: RequestLog,
 }
@@ -89,6 +91,7 @@ impl Server {
             run: settings.run.clone(),
             limits: settings.limits,
             log: logs.requests,
+            tokens: logs.tokens,
             metrics: Metrics::new(&providers),
             peers,
             providers,

@@ -66,6 +66,7 @@ pub(super) async fn forward(
         .insert(request_id::NAME, record.request_id.clone());
     record.forwarded(parts.status, reply.address, theirs);
     strip::strip_response(&mut parts.headers);
+    record.watch(&parts.headers);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let body = ResponseBody::relayed(incoming, Some(reply.lease), limits.upstream_idle, record);
