@@ -71,6 +71,8 @@ pub enum Role {
     Sightings,
     /// Where the request log goes, one JSON line a request.
     RequestLog,
+    /// Where accounts of tokens go, one JSON line an answer.
+    TokenLog,
     /// Where diagnostics go, JSON lines.
     DiagnosticLog,
     /// The eBPF map from a connection's source to its owner (`firewall_common::FlowKey` →

@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) retry: Retry,
     pub(crate) log: RequestLog,
+    /// One line an answer that said what it cost.
+    pub(crate) tokens: RequestLog,
     pub(crate) metrics: Metrics,
     pub(crate) peers: Arc<Peers>,
     pub(crate) providers: Providers,

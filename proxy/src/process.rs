@@ -82,6 +82,7 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
     let start = standalone::start(&path, variable)?;
     diagnostics(start.level.as_deref(), None)?;
     let log = RequestLog::to(start.requests)?;
+    let tokens = log_to(start.tokens)?;
     let runtime = runtime(&start.settings)?;
     runtime.block_on(async {
         let mut server = Server::new(
@@ -89,6 +90,7 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
             start.credentials,
             Logs {
                 requests: log.clone(),
+                tokens: tokens.clone(),
                 audit: RequestLog::none(),
             },
             Peers::unknown(),
@@ -110,6 +112,7 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
         Ok::<(), io::Error>(())
     })?;
     log.flush(LAST_LINES);
+    tokens.flush(LAST_LINES);
     Ok(())
 }
 
@@ -165,6 +168,7 @@ fn supervised() -> Result<(), Box<dyn Error>> {
         }
     });
     logs.requests.flush(LAST_LINES);
+    logs.tokens.flush(LAST_LINES);
     logs.audit.flush(LAST_LINES);
     // Without waiting for anything: there is no supervisor any more.
     runtime.shutdown_background();
@@ -182,6 +186,7 @@ fn prepare(
     let (mut dns_udp, mut dns_tcp, mut peers) = (Vec::new(), Vec::new(), Peers::unknown());
     let (mut transparent, mut explicit) = (Vec::new(), Vec::new());
     let (mut requests, mut audit, mut diagnostics_file) = (None, None, None);
+    let mut tokens = None;
     let (mut status, mut sightings) = (None, None);
     for (role, descriptor) in start.descriptors {
         match role {
@@ -189,6 +194,7 @@ fn prepare(
                 listeners.push((name, std::net::TcpListener::from(descriptor)));
             }
             Role::RequestLog => requests = Some(File::from(descriptor)),
+            Role::TokenLog => tokens = Some(File::from(descriptor)),
             Role::Sightings => sightings = Some(File::from(descriptor)),
             Role::AuditLog => audit = Some(File::from(descriptor)),
             Role::Transparent => transparent.push(std::net::TcpListener::from(descriptor)),
@@ -205,6 +211,7 @@ fn prepare(
     let settings = Settings::try_from(start.settings)?;
     let logs = Logs {
         requests: log_to(requests)?,
+        tokens: log_to(tokens)?,
         audit: log_to(audit)?,
     };
     if let Some(sightings) = sightings {

@@ -50,6 +50,8 @@ pub struct Server {
 pub struct Logs {
     /// One line a request at the gateway.
     pub requests: RequestLog,
+    /// One line an answer at the gateway that said what it cost.
+    pub tokens: RequestLog,
     /// One line a decision about a host.
     pub audit: RequestLog,
 }
@@ -91,6 +93,7 @@ impl Server {
             limits: settings.limits,
             retry: settings.retry.clone(),
             log: logs.requests,
+            tokens: logs.tokens,
             metrics: Metrics::new(&providers),
             peers,
             providers,

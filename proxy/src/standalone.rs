@@ -30,6 +30,8 @@ pub struct Start {
     pub listeners: Vec<(Arc<Provider>, TcpListener)>,
     /// Where the request log goes.
     pub requests: File,
+    /// Where accounts of tokens go.
+    pub tokens: Option<File>,
     /// Level of the diagnostics.
     pub level: Option<String>,
 }
@@ -101,12 +103,9 @@ pub fn start(
     let references =
         references.filter_map(|(name, it)| Some((name.clone(), it.credential.take()?)));
     let references: Vec<(String, String)> = references.collect();
+    let tokens = raw.log.token_usage.take().map(append).transpose()?;
     let requests = match raw.log.requests.take() {
-        Some(path) => File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|source| StartError::File { path, source })?,
+        Some(path) => append(path)?,
         None => io::stdout()
             .as_fd()
             .try_clone_to_owned()
@@ -140,6 +139,7 @@ pub fn start(
         credentials,
         listeners,
         requests,
+        tokens,
         level,
     })
 }
@@ -187,6 +187,11 @@ fn follow(
         // The text may be a credential that was written where a reference belongs: not quoted.
         Some(_) | None => Err("it must be env:NAME or file:PATH".to_owned()),
     }
+}
+
+fn append(path: PathBuf) -> Result<File, StartError> {
+    let file = File::options().create(true).append(true).open(&path);
+    file.map_err(|source| StartError::File { path, source })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, StartError> {

@@ -273,7 +273,7 @@ impl Body for ResponseBody {
         match next {
             Some(Ok(data)) => {
                 if let Some(record) = &mut this.record {
-                    record.sent(data.len());
+                    record.sent(&data);
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }

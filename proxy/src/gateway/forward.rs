@@ -89,6 +89,7 @@ pub(super) async fn forward(
         .insert(request_id::NAME, record.request_id.clone());
     record.forwarded(parts.status, reply.address, theirs);
     strip::strip_response(&mut parts.headers);
+    record.watch(&parts.headers);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let patience = Patience::new(limits.upstream_idle).until(end);

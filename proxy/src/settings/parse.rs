@@ -92,6 +92,7 @@ fn refuse_files(raw: &RawSettings, faults: &mut Vec<String>) {
         "upstream.ca_files".to_owned(),
     );
     refuse(raw.log.requests.is_some(), "log.requests".to_owned());
+    refuse(raw.log.token_usage.is_some(), "log.token-usage".to_owned());
     for (name, it) in &raw.providers {
         refuse(
             it.credential.is_some(),

@@ -358,6 +358,10 @@ pub struct RawLog {
     /// under a supervisor, standard output standalone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<PathBuf>,
+    /// File for what answers cost in tokens, one JSON line each. Standalone only, as `requests`.
+    /// Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_usage: Option<PathBuf>,
     /// `error`, `warn` (default), `info`, `debug`, `trace`: diagnostics, on standard error or the
     /// descriptor that the supervisor passes.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -226,6 +226,7 @@ impl Door {
         let log = RequestLog::to(file.try_clone().unwrap()).unwrap();
         let logs = Logs {
             requests: RequestLog::none(),
+            tokens: RequestLog::none(),
             audit: log.clone(),
         };
         let settings = Settings::try_from(raw).unwrap();

@@ -249,6 +249,8 @@ pub(crate) struct Gateway {
     pub(crate) ports: BTreeMap<String, SocketAddr>,
     log: RequestLog,
     log_file: File,
+    tokens: RequestLog,
+    tokens_file: File,
     drain: Option<tokio::sync::oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<()>,
 }
@@ -292,11 +294,14 @@ impl Gateway {
         let log_file = tempfile::Builder::new().append(true).tempfile();
         let log_file = log_file.unwrap().into_file();
         let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
+        let tokens_file = tempfile::tempfile().unwrap();
+        let tokens = RequestLog::to(tokens_file.try_clone().unwrap()).unwrap();
         let mut server = Server::new(
             settings,
             credentials,
             Logs {
                 requests: log.clone(),
+                tokens: tokens.clone(),
                 audit: RequestLog::none(),
             },
             Peers::unknown(),
@@ -325,6 +330,8 @@ impl Gateway {
             ports,
             log,
             log_file,
+            tokens,
+            tokens_file,
             drain: Some(drain),
             task,
         }
@@ -341,6 +348,16 @@ impl Gateway {
         let mut text = String::new();
         self.log_file.read_to_string(&mut text).unwrap();
         text
+    }
+
+    /// The accounts of tokens so far.
+    pub(crate) fn tokens(&mut self) -> Vec<serde_json::Value> {
+        self.tokens.flush(PATIENCE);
+        self.tokens_file.rewind().unwrap();
+        let mut text = String::new();
+        self.tokens_file.read_to_string(&mut text).unwrap();
+        let lines = text.lines();
+        lines.map(|it| serde_json::from_str(it).unwrap()).collect()
     }
 
     /// The request log once it has `count` lines.
