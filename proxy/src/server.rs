@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    credential::{Credentials, Rotation},
+    credential::{Client, Credentials, Rotation},
     dns,
     egress::{Dialler, Egress, Names, Resolver, Via},
     explicit,
@@ -92,6 +92,18 @@ impl Server {
             configured,
             started: Instant::now(),
         };
+        let mut endless = JoinSet::new();
+        for provider in settings.providers.iter() {
+            let client = Client {
+                upstream: settings.upstream.clone(),
+                tls: tls.clone(),
+                resolver: egress.dialler.resolver().clone(),
+                connect: settings.limits.connect,
+            };
+            if let Some(keeping) = rotation.keeping(provider, client) {
+                endless.spawn(keeping);
+            }
+        }
         Ok(Self {
             egress: Arc::new(egress),
             room: Arc::new(Semaphore::new(settings.limits.connections)),
@@ -104,7 +116,7 @@ impl Server {
             draining: watch::Sender::new(false),
             datagrams: Vec::new(),
             doors: JoinSet::new(),
-            endless: JoinSet::new(),
+            endless,
         })
     }
 

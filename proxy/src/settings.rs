@@ -21,8 +21,8 @@ pub use self::{
     limits::Limits,
     proxy::{NoProxy, UpstreamProxy},
     raw::{
-        RawDns, RawInjection, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream,
-        RawUpstreamProxy, RawVersions,
+        RawCredential, RawDns, RawFederation, RawFollowed, RawInjection, RawLimits, RawLog,
+        RawProvider, RawSettings, RawUpstream, RawUpstreamProxy, RawVersions,
     },
     target::{Scheme, Target},
 };

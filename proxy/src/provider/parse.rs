@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use http::{HeaderName, HeaderValue};
 
 use super::{Injection, PORTS, Provider, Providers, Route, Template, Versions, builtin};
+use crate::credential::Federation;
 use crate::settings::{
-    RawInjection, RawProvider, RawVersions, Target, check_base_path, is_identifier,
+    RawCredential, RawInjection, RawProvider, RawVersions, Target, check_base_path, is_identifier,
 };
 
 /// Longest name of a provider.
@@ -96,7 +97,22 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
             Err(what) => fault("base-path", what),
         }
     }
-    let injections = injections(row, fault);
+    let federation = match &row.credential {
+        Some(RawCredential::Federated(raw)) => Federation::parse(raw, fault),
+        Some(RawCredential::Reference(_) | RawCredential::Followed(_)) | None => None,
+    };
+    let mut injections = injections(row, fault);
+    if federation.is_some() && row.auth_header.is_none() {
+        // Fetched tokens are bearer tokens wherever a provider takes keys in a header of its own.
+        injections.retain(|it| !it.credential_starts.is_empty());
+        injections.push(Injection {
+            credential_starts: String::new(),
+            host_ends: String::new(),
+            header: http::header::AUTHORIZATION,
+            scheme: "Bearer ".to_owned(),
+            merge: Vec::new(),
+        });
+    }
     let mut pairs = |setting: &str, from: Option<&BTreeMap<String, String>>| {
         let carries = |it: &HeaderName| injections.iter().any(|one| one.header == it);
         let mut found = Vec::new();
@@ -160,6 +176,7 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
         defaults,
         headers,
         routes,
+        federation,
         require_placeholder: row.require_placeholder.unwrap_or(true),
     })
 }
