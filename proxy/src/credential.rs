@@ -7,15 +7,28 @@
 //! marked sensitive so that no library prints it either, and, for services that know nothing better, a
 //! parameter of the query (`Credential::parameter`).
 
+pub mod follow;
+
+mod federation;
+mod fetch;
+mod keep;
 mod rotation;
+pub(crate) mod runner;
 
 use std::{collections::BTreeMap, fmt};
 
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-pub use self::rotation::{NoSuchSlot, Rotation};
-use crate::provider::Providers;
+pub use self::{
+    federation::Federation,
+    rotation::{NoSuchSlot, Rotation},
+};
+pub(crate) use self::{
+    fetch::{Client, Fetcher},
+    keep::keep,
+};
+use crate::provider::{Provider, Providers};
 
 /// Longest credential that is accepted, in bytes: four times the longest signed token seen in use,
 /// and still small enough for one header.
@@ -187,6 +200,12 @@ impl Credentials {
     #[must_use]
     pub fn get(&self, slot: &str) -> Option<&Credential> {
         self.0.get(slot)
+    }
+
+    /// Whether `provider` can be served, now or once its credential is fetched.
+    #[must_use]
+    pub fn serve(&self, provider: &Provider) -> bool {
+        provider.federation.is_some() || self.get(&provider.name).is_some()
     }
 
     /// Whether there is none.

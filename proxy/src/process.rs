@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     control::{self, Order, Role},
+    credential::runner::{self, Runner},
     harden,
     peers::Peers,
     request_log::RequestLog,
@@ -55,6 +56,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         .as_slice()
     {
         ["--supervised"] => supervised(),
+        [runner::ARGUMENT] => harden::hide()
+            .map_err(Into::into)
+            .and_then(|()| runner::serve().map_err(Into::into)),
         ["--config", _] => standalone(arguments.get(1).map(PathBuf::from).unwrap_or_default()),
         ["--version"] => {
             return say(
@@ -77,14 +81,22 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
+    let runner = match std::fs::read_to_string(&path).map(Zeroizing::new) {
+        // Only a guess, and a process more than needed if it is wrong. A file that cannot be read is told of below.
+        Ok(text) if text.contains("cmd:") || text.contains("command") => {
+            Some(Arc::new(Runner::start()?))
+        }
+        Ok(_) | Err(_) => None,
+    };
     harden::harden()?;
     let variable = |name: &str| std::env::var_os(name).map(|it| Zeroizing::new(it.into_vec()));
-    let start = standalone::start(&path, variable)?;
+    let start = standalone::start(&path, runner.as_deref(), variable)?;
     diagnostics(start.level.as_deref(), None)?;
     let log = RequestLog::to(start.requests)?;
     let tokens = log_to(start.tokens)?;
     let runtime = runtime(&start.settings)?;
     runtime.block_on(async {
+        let providers = start.settings.providers.clone();
         let mut server = Server::new(
             start.settings,
             start.credentials,
@@ -99,6 +111,11 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
             server.add_gateway(provider, listener)?;
         }
         server.load_roots()?;
+        let rotation = server.rotation();
+        for it in start.followed {
+            let (runner, rotation) = (runner.clone(), rotation.clone());
+            tokio::spawn(standalone::follow(it, runner, providers.clone(), rotation));
+        }
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
         server

@@ -18,7 +18,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::host::{is_host, is_host_pattern};
 pub use self::route::Route;
-use crate::{binding::has_shape, credential::Credential, settings::Target};
+use crate::{
+    binding::has_shape,
+    credential::{Credential, Federation},
+    settings::Target,
+};
 
 /// Ports that a provider may have: below are the well-known ones, above is the transparent door.
 pub const PORTS: std::ops::RangeInclusive<u16> = 10000..=10099;
@@ -60,6 +64,8 @@ pub struct Provider {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What may be asked. Anything else is refused.
     pub routes: Vec<Route>,
+    /// How the proxy fetches the credential itself, if it does.
+    pub federation: Option<Federation>,
     /// Whether a foreign credential is refused rather than replaced.
     pub require_placeholder: bool,
 }

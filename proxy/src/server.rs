@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     binding::all_bound,
-    credential::{Credentials, Rotation},
+    credential::{Client, Credentials, Rotation},
     dns,
     egress::{Dialler, Egress, Names, Resolver, Via},
     explicit,
@@ -100,6 +100,18 @@ impl Server {
             configured,
             started: Instant::now(),
         };
+        let mut endless = JoinSet::new();
+        for provider in settings.providers.iter() {
+            let client = Client {
+                upstream: settings.upstream.clone(),
+                tls: tls.clone(),
+                resolver: egress.dialler.resolver().clone(),
+                connect: settings.limits.connect,
+            };
+            if let Some(keeping) = rotation.keeping(provider, client) {
+                endless.spawn(keeping);
+            }
+        }
         Ok(Self {
             egress: Arc::new(egress),
             room: Arc::new(Semaphore::new(settings.limits.connections)),
@@ -112,7 +124,7 @@ impl Server {
             draining: watch::Sender::new(false),
             datagrams: Vec::new(),
             doors: JoinSet::new(),
-            endless: JoinSet::new(),
+            endless,
         })
     }
 

@@ -22,8 +22,8 @@ pub use self::{
     limits::Limits,
     proxy::{NoProxy, UpstreamProxy},
     raw::{
-        RawDns, RawInjection, RawLimits, RawLog, RawProvider, RawRetry, RawSettings, RawUpstream,
-        RawUpstreamProxy, RawVariant, RawVersions,
+        RawCredential, RawDns, RawFederation, RawFollowed, RawInjection, RawLimits, RawLog,
+        RawProvider, RawRetry, RawSettings, RawUpstream, RawUpstreamProxy, RawVariant, RawVersions,
     },
     retry::Retry,
     target::{Scheme, Target},

@@ -11,8 +11,10 @@ use super::{
 };
 use crate::{
     binding::is_shape,
+    credential::Federation,
     settings::{
-        RawInjection, RawProvider, RawVariant, RawVersions, Target, check_base_path, is_identifier,
+        RawCredential, RawInjection, RawProvider, RawVariant, RawVersions, Target, check_base_path,
+        is_identifier,
     },
 };
 
@@ -102,7 +104,23 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
             Err(what) => fault("base-path", what),
         }
     }
-    let injections = injections(row, fault);
+    let federation = match &row.credential {
+        Some(RawCredential::Federated(raw)) => Federation::parse(raw, fault),
+        Some(RawCredential::Reference(_) | RawCredential::Followed(_)) | None => None,
+    };
+    let mut injections = injections(row, fault);
+    if federation.is_some() && row.auth_header.is_none() {
+        // Fetched tokens are bearer tokens wherever a provider takes keys in a header of its own.
+        injections.retain(|it| !it.credential_starts.is_empty());
+        injections.push(Injection {
+            credential_starts: String::new(),
+            credential_shape: None,
+            hosts: Vec::new(),
+            carrier: Carrier::Header(http::header::AUTHORIZATION),
+            scheme: "Bearer ".to_owned(),
+            merge: Vec::new(),
+        });
+    }
     let mut pairs = |setting: &str, from: Option<&BTreeMap<String, String>>| {
         let carries = |it: &HeaderName| {
             injections
@@ -194,6 +212,7 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
         defaults,
         headers,
         routes,
+        federation,
         require_placeholder: row.require_placeholder.unwrap_or(true),
     })
 }

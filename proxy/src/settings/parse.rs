@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use keyward_policy::{Policy, PolicyError};
 
 use super::{
-    Dns, Limits, RawSettings, RawUpstream, Resolution, Retry, Settings, SettingsError,
-    UpstreamProxy, UpstreamSettings,
+    Dns, Limits, RawCredential, RawSettings, RawUpstream, Resolution, Retry, Settings,
+    SettingsError, UpstreamProxy, UpstreamSettings,
     target::{check_host, split_port},
 };
 use crate::provider::Providers;
@@ -95,7 +95,7 @@ fn refuse_files(raw: &RawSettings, faults: &mut Vec<String>) {
     refuse(raw.log.token_usage.is_some(), "log.token-usage".to_owned());
     for (name, it) in &raw.providers {
         refuse(
-            it.credential.is_some(),
+            !matches!(it.credential, None | Some(RawCredential::Federated(_))),
             format!("provider.{name}.credential"),
         );
     }

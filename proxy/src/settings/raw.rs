@@ -7,7 +7,10 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
 use keyward_policy::{Answers, RawPolicy};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
 
 use crate::provider::Dialect;
 
@@ -75,9 +78,10 @@ pub struct RawProvider {
     /// Variable of keyward's own environment that names the base path there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_path_variable: Option<String>,
-    /// Where the credential is: `env:NAME` or `file:PATH`. Standalone only: a supervisor sends it.
+    /// Where the credential is, or how it is fetched. References are followed at the start; a supervisor sends
+    /// what it found there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
+    pub credential: Option<RawCredential>,
     /// Variables of keyward's own environment that may hold the credential: the first that is set wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential_variables: Option<Vec<String>>,
@@ -135,6 +139,99 @@ pub struct RawVariant {
     /// Further routes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
+}
+
+/// Where a credential is, or how it is fetched.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum RawCredential {
+    /// `env:NAME`, `file:PATH`, `cmd:/program argument…`, `systemd:NAME`.
+    Reference(String),
+    /// A file or a command, and how often it is looked at again.
+    Followed(RawFollowed),
+    /// The proxy fetches it itself.
+    Federated(RawFederation),
+}
+
+/// A file or a command, and how often it is looked at again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawFollowed {
+    /// Path of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Absolute path of a program, and its arguments between spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// How often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_seconds: Option<u64>,
+}
+
+/// How the proxy fetches a credential itself. Which fields there are depends on the kind.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct RawFederation {
+    /// `oauth` or `github-oidc`.
+    pub kind: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub fields: BTreeMap<String, String>,
+}
+
+/// The text may be a credential that was written where a reference belongs.
+impl fmt::Debug for RawCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reference(_) => "Reference(**)",
+            Self::Followed(_) => "Followed(**)",
+            Self::Federated(_) => "Federated(**)",
+        })
+    }
+}
+
+/// By hand, so that a fault names what is wrong and not that nothing of three fits.
+impl<'de> Deserialize<'de> for RawCredential {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawCredential;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a reference such as env:NAME, or a table")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<RawCredential, E> {
+                Ok(RawCredential::Reference(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawCredential, A::Error> {
+                let mut fields = BTreeMap::new();
+                let mut seconds = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "refresh-seconds" => seconds = Some(map.next_value()?),
+                        _ => drop(fields.insert(name, map.next_value()?)),
+                    }
+                }
+                if let (Some(kind), None) = (fields.remove("kind"), seconds) {
+                    return Ok(RawCredential::Federated(RawFederation { kind, fields }));
+                }
+                let followed = RawFollowed {
+                    file: fields.remove("file"),
+                    command: fields.remove("command"),
+                    refresh_seconds: seconds,
+                };
+                match fields.keys().next() {
+                    Some(stray) => Err(A::Error::custom(format!(
+                        "{stray:?} does not belong to the credential; without kind it is file or command, \
+                         and refresh-seconds"
+                    ))),
+                    None => Ok(RawCredential::Followed(followed)),
+                }
+            }
+        }
+        from.deserialize_any(Either)
+    }
 }
 
 /// Version prefixes of an API's paths.

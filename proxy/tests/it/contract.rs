@@ -427,6 +427,7 @@ async fn a_credential_for_somebody_else_stops_the_start() {
         credentials.insert(slot, Credential::new(key.as_bytes().to_vec()).unwrap());
         let logs = Logs {
             requests: RequestLog::none(),
+            tokens: RequestLog::none(),
             audit: RequestLog::none(),
         };
         Server::new(settings, credentials, logs, Peers::unknown()).map(drop)
