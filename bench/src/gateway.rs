@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The gateway next to nginx, which does the same header replacement, and next to no gateway.
+//! The gateway next to nginx and HAProxy, which do the same header replacement, and next to no gateway.
 //!
 //! Everything is on loopback in a fresh network namespace: one emulator, one load client, and the
 //! contestants, each pinned to a core that load and emulator do not use. They take turns; each
@@ -40,6 +40,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "/usr/sbin/nginx")]
     nginx: PathBuf,
 
+    /// The HAProxy to compare it with
+    #[arg(long, value_name = "FILE", default_value = "/usr/sbin/haproxy")]
+    haproxy: PathBuf,
+
     /// Rounds; each contestant has its turn in each
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
@@ -52,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     streams: u32,
 
-    /// Leave a contestant out: direct, nginx, keyward or keyward-http1
+    /// Leave a contestant out: direct, nginx, haproxy, keyward or keyward-http1
     #[arg(long, value_name = "NAME")]
     without: Vec<String>,
 

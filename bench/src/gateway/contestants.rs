@@ -23,18 +23,25 @@ use crate::process::Server;
 pub(super) enum Contestant {
     Direct,
     Nginx,
+    Haproxy,
     Keyward,
     KeywardHttp1,
 }
 
 impl Contestant {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Direct, Self::Nginx, Self::Keyward, Self::KeywardHttp1];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Direct,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Keyward,
+        Self::KeywardHttp1,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
             Self::Keyward => "keyward",
             Self::KeywardHttp1 => "keyward-http1",
         }
@@ -44,6 +51,7 @@ impl Contestant {
         match self {
             Self::Direct => "the client speaks TLS to the provider itself",
             Self::Nginx => "nginx, HTTP/1.1 upstream, keep-alive pool",
+            Self::Haproxy => "HAProxy, HTTP/2 upstream, one thread",
             Self::Keyward => "keyward-proxy as it comes: HTTP/2 upstream",
             Self::KeywardHttp1 => "keyward-proxy told to use HTTP/1.1 upstream",
         }
@@ -90,6 +98,7 @@ impl Setup<'_> {
                 });
             }
             Contestant::Nginx => self.nginx(&directory)?,
+            Contestant::Haproxy => self.haproxy(&directory)?,
             Contestant::Keyward => self.keyward(&directory, Ipv4Addr::new(127, 0, 0, 2), true)?,
             Contestant::KeywardHttp1 => {
                 self.keyward(&directory, Ipv4Addr::new(127, 0, 0, 3), false)?
@@ -172,6 +181,43 @@ http {{
             .arg("error.log")
             .arg("-c")
             .arg(config);
+        Ok((command, address))
+    }
+
+    fn haproxy(&self, directory: &Path) -> Result<(Command, SocketAddr)> {
+        let address = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 4), 18081));
+        let upstream = self.upstream;
+        let ca = directory.join("ca.pem");
+        let ca = ca.display();
+        let text = format!(
+            r#"
+global
+    maxconn 16000
+    nbthread 1
+    log stderr format raw local0
+defaults
+    mode http
+    log global
+    option httplog
+    option http-no-delay
+    http-reuse always
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+    timeout http-keep-alive 600s
+listen provider
+    bind {address} backlog 4096
+    http-request set-header Host api.openai.com
+    http-request set-header Authorization "Bearer {KEY}"
+    http-request del-header X-Api-Key
+    http-request set-header X-Request-Id %[uuid]
+    server provider {upstream} ssl alpn h2,http/1.1 sni str(api.openai.com) verify required verifyhost api.openai.com ca-file {ca} ssl-min-ver TLSv1.3
+"#
+        );
+        let config = directory.join("haproxy.cfg");
+        fs::write(&config, text).context("writing haproxy.cfg")?;
+        let mut command = Command::new(&self.args.haproxy);
+        command.arg("-db").arg("-f").arg(config);
         Ok((command, address))
     }
 

@@ -55,7 +55,8 @@ pub(super) async fn forward(
         return Err((fault, record));
     }
     let mut request = Request::from_parts(parts, body);
-    let mut retrying = Retrying::new(&link.shared().retry, &mut request);
+    // Boxed: it is rare, and every request would be larger.
+    let mut retrying = Retrying::new(&link.shared().retry, &mut request).map(Box::new);
     let reply = loop {
         let late = Instant::now() + limits.first_byte;
         let reply = match timeout_at(late.min(end), serving.pool.send(request)).await {

@@ -23,6 +23,7 @@ mod agreement;
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -274,6 +275,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         }
     }
 
+    /// Whether the next `count` bytes need no judging, whatever they are.
+    fn takes(&self, count: usize) -> bool {
+        match &self.state {
+            State::Length(left) => u64::try_from(count).is_ok_and(|it| it <= *left),
+            State::Tunnel => true,
+            State::Head(_)
+            | State::FirstChunk { .. }
+            | State::Chunked(_)
+            | State::Upgrade
+            | State::Broken(_)
+            | State::Refused => false,
+        }
+    }
+
+    /// So many of them came.
+    fn took(&mut self, count: usize) {
+        let State::Length(left) = &mut self.state else {
+            return;
+        };
+        *left = left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+        if *left == 0 {
+            self.state = State::Head(Scanner::new(self.accepts));
+        }
+    }
+
     /// The time limit for what is being waited for.
     fn patience(&self) -> Option<Duration> {
         match &self.state {
@@ -339,13 +365,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
                 | State::Upgrade
                 | State::Tunnel => {}
             }
-            match read_more(&mut this.io, cx, &mut this.buffer)? {
+            let through = this.buffer.is_empty() && this.takes(out.remaining());
+            let read = match through {
+                true => read_through(&mut this.io, cx, out),
+                false => read_more(&mut this.io, cx, &mut this.buffer),
+            };
+            match read? {
                 Poll::Ready(0) => return Poll::Ready(Ok(())),
+                Poll::Ready(count) if through => {
+                    this.timer.stop();
+                    this.took(count);
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(_) => {}
                 Poll::Pending => {
-                    if this.buffer.is_empty() {
-                        this.buffer = BytesMut::new();
-                    }
                     let Some(time) = this.patience() else {
                         this.timer.stop();
                         return Poll::Pending;
@@ -361,15 +394,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-/// Reads once into `buffer`; 0 is the end.
+/// Reads once into hyper's own buffer, where there is nothing to judge; 0 is the end.
+fn read_through<S: AsyncRead + Unpin>(
+    io: &mut S,
+    cx: &mut Context<'_>,
+    out: &mut ReadBuf<'_>,
+) -> io::Result<Poll<usize>> {
+    let before = out.filled().len();
+    match Pin::new(io).poll_read(cx, out) {
+        Poll::Ready(Ok(())) => Ok(Poll::Ready(out.filled().len() - before)),
+        Poll::Ready(Err(error)) => Err(error),
+        Poll::Pending => Ok(Poll::Pending),
+    }
+}
+
+/// Reads once and adds it to `buffer`; 0 is the end. By way of the stack: most reads find little or
+/// nothing, and what waits for nothing keeps no buffer.
 fn read_more<S: AsyncRead + Unpin>(
     io: &mut S,
     cx: &mut Context<'_>,
     buffer: &mut BytesMut,
 ) -> io::Result<Poll<usize>> {
-    buffer.reserve(READ_SIZE);
-    match tokio_util::io::poll_read_buf(Pin::new(io), cx, buffer) {
-        Poll::Ready(Ok(count)) => Ok(Poll::Ready(count)),
+    let mut scratch = [const { MaybeUninit::uninit() }; READ_SIZE];
+    let mut read = ReadBuf::uninit(&mut scratch);
+    match Pin::new(io).poll_read(cx, &mut read) {
+        Poll::Ready(Ok(())) => {
+            buffer.extend_from_slice(read.filled());
+            Ok(Poll::Ready(read.filled().len()))
+        }
         Poll::Ready(Err(error)) => Err(error),
         Poll::Pending => Ok(Poll::Pending),
     }

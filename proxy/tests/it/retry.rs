@@ -2,6 +2,7 @@
 //! What is tried again, what is waited out, and what is given up.
 
 use std::{
+    convert::Infallible,
     io::Write as _,
     net::SocketAddr,
     sync::{
@@ -12,13 +13,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::{Ca, Gateway, PATIENCE, Raw, Speaks, Upstream, ask, raw_upstream, text};
 
@@ -316,6 +321,55 @@ async fn a_dead_http2_connection_is_noticed_and_replaced() {
     relay.frozen.store(false, Ordering::SeqCst);
     assert_eq!(ask(gateway.openai, ASK).await.status, 200);
     assert_eq!(relay.accepted(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_says_goodbye_finishes_and_gets_nothing_new() {
+    let (goodbye, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let ca = Ca::new();
+    let acceptor = TlsAcceptor::from(ca.server());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (leave, answer) = (Arc::clone(&goodbye), Arc::clone(&finish));
+    let server = tokio::spawn(async move {
+        for connection in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let stream = acceptor.accept(stream).await.unwrap();
+            let (leave, answer) = (Arc::clone(&leave), Arc::clone(&answer));
+            tokio::spawn(async move {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let answer = Arc::clone(&answer);
+                    async move {
+                        if request.uri().path().ends_with("slow") {
+                            answer.notified().await;
+                        }
+                        Ok::<_, Infallible>(text(200, &connection.to_string()))
+                    }
+                });
+                let serving = http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service);
+                let mut serving = std::pin::pin!(serving);
+                tokio::select! {
+                    ended = &mut serving => return drop(ended),
+                    () = leave.notified() => serving.as_mut().graceful_shutdown(),
+                }
+                drop(serving.await);
+            });
+        }
+    });
+    let gateway = Gateway::new(address, &ca);
+    assert_eq!(ask(gateway.openai, POST).await.body, b"0");
+    let slow = "GET /v1/responses/slow HTTP/1.1\r\nHost: x\r\n\r\n";
+    let waiting = tokio::spawn(ask(gateway.openai, slow));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    goodbye.notify_one();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..3 {
+        assert_eq!(ask(gateway.openai, POST).await.body, b"1");
+    }
+    finish.notify_one();
+    assert_eq!(waiting.await.unwrap().body, b"0");
+    server.abort();
 }
 
 #[tokio::test]
