@@ -2,6 +2,8 @@
 //! The proxy from outside: in this process over real TLS, and as a process of its own.
 
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod dns;
 #[cfg(test)]
 mod doors;

@@ -19,7 +19,7 @@ use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keyward_proxy::{
-    credential::{Credential, Credentials},
+    credential::{Credential, Credentials, Rotation},
     peers::Peers,
     request_log::RequestLog,
     server::{Logs, Server},
@@ -231,6 +231,7 @@ pub(crate) struct Gateway {
     pub(crate) openai: SocketAddr,
     pub(crate) anthropic: SocketAddr,
     pub(crate) gemini: SocketAddr,
+    pub(crate) rotation: Rotation,
     log: RequestLog,
     log_file: File,
     drain: Option<tokio::sync::oneshot::Sender<()>>,
@@ -286,6 +287,7 @@ impl Gateway {
             })
             .collect();
         server.load_roots().unwrap();
+        let rotation = server.rotation();
         let (drain, drained) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(server.run(async {
             if drained.await.is_err() {
@@ -296,6 +298,7 @@ impl Gateway {
             openai: addresses["openai"],
             anthropic: addresses["anthropic"],
             gemini: addresses["gemini"],
+            rotation,
             log,
             log_file,
             drain: Some(drain),
