@@ -20,6 +20,7 @@ pub mod proxy_process;
 pub mod reading;
 pub mod reload;
 pub mod report;
+pub mod rotation;
 pub mod run;
 pub mod runs;
 pub mod sandbox;

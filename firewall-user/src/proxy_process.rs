@@ -105,6 +105,11 @@ impl ProxyProcess {
         control::replace_policy(&self.control, policy)
     }
 
+    /// Has later requests served with these credentials.
+    pub fn replace_credentials(&self, credentials: &Credentials) -> Result<usize, ControlError> {
+        control::replace_credentials(&self.control, credentials)
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<String> {
         self.child.try_wait().ok().flatten().map(describe)

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::Notify,
+    sync::watch,
     time::{Instant, sleep},
 };
 
@@ -36,11 +36,13 @@ pub(crate) async fn keep(
     provider: String,
     mut source: impl Source,
     current: Arc<Current>,
-    changed: Arc<Notify>,
+    mut changed: watch::Receiver<()>,
 ) {
     let mut failures = 0;
     loop {
         let asked = Instant::now();
+        // What was replaced before this is what it is asked with.
+        changed.mark_unchanged();
         let wait = match source.fetch().await {
             Ok(token) => {
                 failures = 0;
@@ -64,7 +66,8 @@ pub(crate) async fn keep(
         };
         tokio::select! {
             () = sleep(wait) => {}
-            () = changed.notified() => {}
+            // An error means that nobody can replace anything any more.
+            Ok(()) = changed.changed() => {}
         }
     }
 }
@@ -89,7 +92,7 @@ mod tests {
 
     impl Source for Told {
         async fn fetch(&mut self) -> Result<Token, Failure> {
-            self.asked.send(Instant::now()).ok();
+            self.asked.send(Instant::now()).unwrap();
             let life = self.lives.pop_front().flatten();
             let life = life.ok_or(Failure::Missing("token"))?;
             Ok(Token {
@@ -108,13 +111,8 @@ mod tests {
         };
         let provider = Arc::clone(Providers::builtin().get("openai").unwrap());
         let current = Arc::new(Current::new(provider));
-        let changed = Arc::new(Notify::new());
-        let keeping = keep(
-            "openai".to_owned(),
-            source,
-            Arc::clone(&current),
-            Arc::clone(&changed),
-        );
+        let (changed, receiver) = watch::channel(());
+        let keeping = keep("openai".to_owned(), source, Arc::clone(&current), receiver);
         let keeping = tokio::spawn(keeping);
         let first = asks.recv().await.unwrap();
         assert!(!current.is_ready());
@@ -143,7 +141,7 @@ mod tests {
         let last = asks.recv().await.unwrap();
         let next = asks.recv().await.unwrap();
         assert!(next - last <= LAST_RETRY + Duration::from_secs(1));
-        changed.notify_one();
+        changed.send_replace(());
         assert!(asks.recv().await.unwrap() - next < Duration::from_secs(1));
         keeping.abort();
     }

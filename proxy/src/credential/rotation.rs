@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::{Client, Credential, Credentials, Fetcher, keep};
 use crate::{
@@ -21,7 +21,7 @@ struct Slots {
     /// By provider: what is injected.
     currents: BTreeMap<String, Arc<Current>>,
     /// By slot: who fetches with it.
-    fetchers: BTreeMap<String, Arc<Notify>>,
+    fetchers: BTreeMap<String, Arc<watch::Sender<()>>>,
     /// What credentials are fetched with.
     inputs: Arc<ArcSwap<Credentials>>,
 }
@@ -38,7 +38,7 @@ impl Rotation {
         for provider in providers.iter().filter(|it| credentials.serve(it)) {
             let current = Current::new(Arc::clone(provider));
             if let Some(federation) = &provider.federation {
-                let changed = Arc::new(Notify::new());
+                let changed = Arc::new(watch::Sender::new(()));
                 for part in federation.parts() {
                     let slot = format!("{}.{part}", provider.name);
                     if let Some(input) = credentials.get(&slot) {
@@ -77,7 +77,7 @@ impl Rotation {
                 inputs.insert(slot, credential.clone());
                 inputs
             });
-            changed.notify_one();
+            changed.send_replace(());
             return Ok(());
         }
         let current = self.0.currents.get(slot);
@@ -118,7 +118,7 @@ impl Rotation {
         let federation = provider.federation.clone()?;
         let current = self.current(&provider.name)?;
         let slot = format!("{}.{}", provider.name, federation.parts().first()?);
-        let changed = Arc::clone(self.0.fetchers.get(&slot)?);
+        let changed = self.0.fetchers.get(&slot)?.subscribe();
         let inputs = Arc::clone(&self.0.inputs);
         let fetcher = Fetcher::new(client, &provider.name, federation, inputs);
         Some(keep(provider.name.clone(), fetcher, current, changed))

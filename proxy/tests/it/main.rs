@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod dns;
 #[cfg(test)]
 mod doors;

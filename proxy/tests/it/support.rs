@@ -19,7 +19,7 @@ use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keyward_proxy::{
-    credential::{Credential, Credentials},
+    credential::{Credential, Credentials, Rotation},
     peers::Peers,
     provider::Providers,
     request_log::RequestLog,
@@ -247,6 +247,7 @@ pub(crate) struct Gateway {
     pub(crate) gemini: SocketAddr,
     /// Each provider's port.
     pub(crate) ports: BTreeMap<String, SocketAddr>,
+    pub(crate) rotation: Rotation,
     log: RequestLog,
     log_file: File,
     tokens: RequestLog,
@@ -317,6 +318,7 @@ impl Gateway {
             })
             .collect();
         server.load_roots().unwrap();
+        let rotation = server.rotation();
         let (drain, drained) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(server.run(async {
             if drained.await.is_err() {
@@ -328,6 +330,7 @@ impl Gateway {
             anthropic: ports["anthropic"],
             gemini: ports["gemini"],
             ports,
+            rotation,
             log,
             log_file,
             tokens,
