@@ -8,6 +8,7 @@ mod authorize;
 mod body;
 mod endpoints;
 mod forward;
+mod frames;
 pub mod guard;
 mod inject;
 mod link;
