@@ -9,6 +9,7 @@ mod body;
 mod current;
 mod endpoints;
 mod forward;
+mod frames;
 pub mod guard;
 mod inject;
 mod link;

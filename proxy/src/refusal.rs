@@ -102,6 +102,8 @@ named! {
         ForeignCredential = "foreign_credential",
         /// An upgrade that is not a well-formed WebSocket handshake.
         BadUpgrade = "bad_upgrade",
+        /// What comes through a WebSocket is no frame of one.
+        BadFrame = "bad_websocket_frame",
         /// A WebSocket where only plain requests are served.
         WebSocketNotCarried = "websocket_not_carried",
         /// This provider has no credential.

@@ -154,6 +154,7 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
                 false,
             ),
             R::BadUpgrade => malformed("this is not a well-formed WebSocket handshake"),
+            R::BadFrame => malformed("this is not a frame of a WebSocket"),
             R::WebSocketNotCarried => (
                 S::UPGRADE_REQUIRED,
                 Typed("websocket_not_carried"),

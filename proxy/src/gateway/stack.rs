@@ -40,7 +40,7 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
         }
         // Boxed: a tunnel's state would make every other request's larger.
         Ok(Verdict::Tunnel(handshake)) => {
-            let opening = tunnel::open(Arc::clone(&link), handshake, parts, record);
+            let opening = tunnel::open(Arc::clone(&link), handshake, parts, None, record);
             match Box::pin(opening).await {
                 Ok(response) => return response,
                 Err((fault, returned)) => {

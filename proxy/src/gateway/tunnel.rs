@@ -6,12 +6,15 @@
 //! workload sends behind its handshake stay in the guard, and reach nobody. A proxy that pipes whatever
 //! the status is lets a workload talk HTTP of its own down an authenticated connection.
 
+mod judged;
+mod watch;
+
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -23,8 +26,16 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    sync::oneshot,
+};
 
+pub(crate) use self::judged::Judge;
+use self::{
+    judged::{Held, farewell},
+    watch::Watch,
+};
 use super::{
     Link,
     body::{RequestBody, ResponseBody},
@@ -33,7 +44,7 @@ use super::{
 };
 use crate::{
     patience::Patience,
-    refusal::{Fault, UpstreamFault},
+    refusal::{Fault, Refusal, UpstreamFault},
     request_log::Record,
     upstream::to_origin_form,
 };
@@ -45,11 +56,16 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Buffer of each direction.
 const BUFFER: usize = 8 * 1024;
 
-/// Asks the upstream, and opens the tunnel if it accepts.
+/// How long the upstream has to finish a frame in a tunnel that a refusal ends.
+const LAST_FRAME: Duration = Duration::from_secs(5);
+
+/// Asks the upstream, and opens the tunnel if it accepts. With a judge, it judges each of the
+/// workload's messages.
 pub(super) async fn open(
     link: Arc<Link>,
     handshake: Handshake,
     mut parts: Parts,
+    judge: Option<Judge>,
     mut record: Record,
 ) -> Result<Response<ResponseBody>, (Fault, Record)> {
     let Some(serving) = &link.gateway.serving else {
@@ -62,6 +78,8 @@ pub(super) async fn open(
         ));
     };
     parts.extensions.clear();
+    // Compressed messages could be neither judged nor read.
+    parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
     let mut request = Request::from_parts(parts, RequestBody::empty());
     to_origin_form(&mut request);
     let asked = async {
@@ -98,11 +116,15 @@ pub(super) async fn open(
     head.extensions.clear();
     // From here on the guard lets everything through; hyper takes it only after it sent the 101.
     link.verdicts.open_tunnel();
+    let dialect = link.provider().dialect;
+    let limits = &link.shared().limits;
+    let held = judge.map(|judge| Held::new(judge, limits.body));
     tokio::spawn(carry(
         downstream,
         upstream,
-        link.shared().limits.websocket_idle,
-        record,
+        limits.websocket_idle,
+        held,
+        Watch::new(record, dialect),
     ));
     Ok(Response::from_parts(
         head,
@@ -132,12 +154,18 @@ fn relay_once(response: Response<Incoming>, link: &Link, record: Record) -> Resp
 }
 
 /// Carries bytes both ways until one side ends, both are silent for too long, or something breaks.
-async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, idle: Duration, mut record: Record) {
+async fn carry(
+    downstream: OnUpgrade,
+    upstream: OnUpgrade,
+    idle: Duration,
+    held: Option<Held>,
+    mut watch: Watch,
+) {
     let (down, up) = match tokio::try_join!(downstream, upstream) {
         Ok(both) => both,
         Err(error) => {
             tracing::debug!(%error, "upgrade failed");
-            record.broke(UpstreamFault::Reset.into());
+            watch.record.broke(UpstreamFault::Reset.into());
             return;
         }
     };
@@ -146,10 +174,12 @@ async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, idle: Duration, mut r
     let mut down = Counted {
         io: TokioIo::new(down),
         read: Arc::clone(&from),
+        watch: None,
     };
     let mut up = Counted {
         io: TokioIo::new(up),
         read: Arc::clone(&to),
+        watch: Some(watch),
     };
     let total = || from.load(Ordering::Relaxed) + to.load(Ordering::Relaxed);
     let silent = async {
@@ -165,15 +195,17 @@ async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, idle: Duration, mut r
     };
     let carried = async {
         tokio::select! {
-            ended = tokio::io::copy_bidirectional_with_sizes(&mut down, &mut up, BUFFER, BUFFER) => {
-                ended.map(|_| true)
-            }
-            () = silent => Ok(false),
+            ended = both_ways(&mut down, &mut up, held) => ended,
+            () = silent => Ok(Some(UpstreamFault::IdleTimedOut.into())),
         }
     };
-    match carried.await {
-        Ok(true) => record.complete(),
-        Ok(false) => record.broke(UpstreamFault::IdleTimedOut.into()),
+    let ended = carried.await;
+    let Some(Watch { mut record, .. }) = up.watch else {
+        return;
+    };
+    match ended {
+        Ok(None) => record.complete(),
+        Ok(Some(fault)) => record.broke(fault),
         Err(error) => {
             tracing::debug!(%error, "tunnel broke");
             record.broke(UpstreamFault::BodyBroken.into());
@@ -182,10 +214,120 @@ async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, idle: Duration, mut r
     record.tunnelled(from.load(Ordering::Relaxed), to.load(Ordering::Relaxed));
 }
 
-/// Counts what is read.
+/// Carries bytes until both sides have ended. Says what ended it early.
+async fn both_ways(
+    down: &mut Counted,
+    up: &mut Counted,
+    held: Option<Held>,
+) -> io::Result<Option<Fault>> {
+    let Some(held) = held else {
+        tokio::io::copy_bidirectional_with_sizes(down, up, BUFFER, BUFFER).await?;
+        return Ok(None);
+    };
+    let between = up.watch.as_ref().map(Watch::between);
+    let (from_workload, to_workload) = tokio::io::split(down);
+    let (from_upstream, to_upstream) = tokio::io::split(up);
+    let (refused, refusal) = oneshot::channel();
+    let (ended, ()) = tokio::try_join!(
+        judged(from_workload, to_upstream, held, refused),
+        answered(
+            from_upstream,
+            to_workload,
+            between.unwrap_or_default(),
+            refusal
+        ),
+    )?;
+    Ok(ended.map(Fault::from))
+}
+
+/// The workload's direction. A refusal is told to the upstream, and through `refused` to the other
+/// direction.
+async fn judged(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut held: Held,
+    refused: oneshot::Sender<Refusal>,
+) -> io::Result<Option<Refusal>> {
+    let (mut buffer, mut out) = ([0; BUFFER], Vec::new());
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            to.shutdown().await?;
+            return Ok(None);
+        }
+        let verdict = held.push(buffer.get(..count).unwrap_or_default(), &mut out);
+        if let Err(refusal) = verdict {
+            out.extend(farewell(refusal, true));
+            if refused.send(refusal).is_err() {
+                // The other direction ended before.
+                return Ok(Some(refusal));
+            }
+            // It may be gone already.
+            drop(to.write_all(&out).await);
+            drop(to.shutdown().await);
+            // A connection that is closed with bytes unread takes what was sent with it.
+            let rest = async { while from.read(&mut buffer).await.is_ok_and(|it| it > 0) {} };
+            drop(tokio::time::timeout(LAST_FRAME, rest).await);
+            return Ok(Some(refusal));
+        }
+        to.write_all(&out).await?;
+        to.flush().await?;
+        out.clear();
+        out.shrink_to(BUFFER);
+    }
+}
+
+/// The upstream's direction. After a refusal, it ends with the next frame.
+async fn answered(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    between: Arc<AtomicBool>,
+    refused: oneshot::Receiver<Refusal>,
+) -> io::Result<()> {
+    let mut buffer = [0; BUFFER];
+    // A direction that ended without a refusal never tells one.
+    let refused = async {
+        match refused.await {
+            Ok(refusal) => refusal,
+            Err(_ended) => std::future::pending().await,
+        }
+    };
+    tokio::pin!(refused);
+    let refusal = loop {
+        let count = tokio::select! {
+            refusal = &mut refused => break refusal,
+            count = from.read(&mut buffer) => count?,
+        };
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(buffer.get(..count).unwrap_or_default())
+            .await?;
+        to.flush().await?;
+    };
+    let finished = async {
+        while !between.load(Ordering::Relaxed) {
+            let count = from.read(&mut buffer).await?;
+            if count == 0 {
+                break;
+            }
+            to.write_all(buffer.get(..count).unwrap_or_default())
+                .await?;
+        }
+        to.write_all(&farewell(refusal, false)).await?;
+        to.shutdown().await
+    };
+    // Late: the connection goes as it is.
+    tokio::time::timeout(LAST_FRAME, finished)
+        .await
+        .unwrap_or(Ok(()))
+}
+
+/// Counts what is read, and looks at it.
 struct Counted {
     io: TokioIo<Upgraded>,
     read: Arc<AtomicU64>,
+    watch: Option<Watch>,
 }
 
 impl AsyncRead for Counted {
@@ -199,6 +341,9 @@ impl AsyncRead for Counted {
         ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
         let count = u64::try_from(buffer.filled().len() - before).unwrap_or(u64::MAX);
         this.read.fetch_add(count, Ordering::Relaxed);
+        if let Some(watch) = &mut this.watch {
+            watch.push(buffer.filled().get(before..).unwrap_or_default());
+        }
         Poll::Ready(Ok(()))
     }
 }

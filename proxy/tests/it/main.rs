@@ -32,6 +32,8 @@ mod transparent;
 #[cfg(test)]
 mod upstream;
 #[cfg(test)]
+mod usage;
+#[cfg(test)]
 mod via;
 #[cfg(test)]
 mod websocket;
