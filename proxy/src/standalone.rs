@@ -135,8 +135,12 @@ pub fn start(
     })
 }
 
-/// Follows the references to credentials; providers without one take their own variables.
-fn credentials(
+/// Follows the references to credentials, each with its provider's name; providers without one take their own variables.
+///
+/// # Errors
+///
+/// Every fault, as `provider.NAME.credential: what` or `VARIABLE: what`.
+pub fn credentials(
     references: &[(String, String)],
     providers: &Providers,
     variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
