@@ -211,7 +211,7 @@ fn configured<'a>(
     providers: &'a Providers,
     credentials: &'a Credentials,
 ) -> impl Iterator<Item = &'a Provider> {
-    let there = |it: &&Provider| credentials.get(&it.name).is_some();
+    let there = |it: &&Provider| credentials.serve(it);
     providers.iter().map(AsRef::as_ref).filter(there)
 }
 

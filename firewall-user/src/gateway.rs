@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use keyward_policy::Sections;
 use keyward_proxy::provider::Providers;
-use keyward_proxy::settings::RawSettings;
+use keyward_proxy::settings::{RawCredential, RawSettings};
 use serde_json::{Map, Value, json};
 
 mod faults;
@@ -146,8 +146,10 @@ impl<'a> Asked<'a> {
             .filter(|it| table.get(it.0).is_none());
         for (name, row) in own {
             if row.environment.is_none() {
-                let credential = row.credential.as_deref();
-                let from = credential.and_then(|it| it.strip_prefix("env:"));
+                let from = match &row.credential {
+                    Some(RawCredential::Reference(text)) => text.strip_prefix("env:"),
+                    _ => None,
+                };
                 let listed = row.credential_variables.iter().flatten();
                 let holders = listed.map(String::as_str).chain(from);
                 let holders = holders.map(|it| (it.to_owned(), "{placeholder}".to_owned()));

@@ -21,6 +21,8 @@ pub struct Logs {
     pub audit: File,
     /// Requests at the gateway, one JSON line each; the proxy writes it.
     pub requests: File,
+    /// What answers cost in tokens, one JSON line each; the proxy writes it.
+    pub tokens: File,
     /// Diagnostics of the proxy.
     pub proxy: File,
 }
@@ -30,6 +32,8 @@ impl Logs {
     pub const AUDIT: &str = "audit.jsonl";
     /// The name of the request log.
     pub const REQUESTS: &str = "requests.jsonl";
+    /// The name of the log of tokens: what reads these logs elsewhere knows it by this name.
+    pub const TOKENS: &str = "token-usage.jsonl";
 
     /// Makes the directory of the run below `parent`, and the files in it.
     pub fn create(parent: &Path, run: &str) -> Result<Self> {
@@ -51,6 +55,7 @@ impl Logs {
         Ok(Self {
             audit: open(Self::AUDIT)?,
             requests: open(Self::REQUESTS)?,
+            tokens: open(Self::TOKENS)?,
             proxy: open("proxy.jsonl")?,
             directory,
         })

@@ -236,6 +236,7 @@ fn start_proxy(
     descriptors.push((Role::Status, status.as_fd()));
     descriptors.push((Role::AuditLog, logs.audit.as_fd()));
     descriptors.push((Role::RequestLog, logs.requests.as_fd()));
+    descriptors.push((Role::TokenLog, logs.tokens.as_fd()));
     descriptors.push((Role::DiagnosticLog, logs.proxy.as_fd()));
     descriptors.push((Role::FlowMap, programs.flows_fd()));
     let mut told = settings.proxy.clone();

@@ -20,7 +20,7 @@ use keyward_proxy::settings::{
 use zeroize::Zeroizing;
 
 use crate::cli::{EgressArgs, RunArgs};
-use crate::credentials::{self, Reference};
+use crate::credentials;
 use crate::endpoints::{self, Doors};
 use crate::environment::{self, Environment, ExplicitProxy, Requested, Variables};
 use crate::gateway::Asked;
@@ -128,6 +128,15 @@ impl HostEnvironment {
         sys::environ::scrub(names);
     }
 
+    /// A variable, whether it was taken out or not.
+    fn lookup(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let plain = || {
+            let value = self.variables.get(OsStr::new(name))?;
+            Some(Zeroizing::new(value.as_bytes().to_vec()))
+        };
+        self.secrets.0.get(name).cloned().or_else(plain)
+    }
+
     /// Where a policy comes from, for whoever called keyward.
     ///
     /// # Errors
@@ -166,12 +175,16 @@ pub fn resolve(
     let mut asked = Asked::new(&sections);
     asked.targets(&args.providers, |name| host.text(name).map(str::to_owned));
     let mut gateway = asked.settings(&mut faults.0);
-    let references = credentials::references(&mut gateway);
+    let mut wrong = Vec::new();
+    let references =
+        credentials::references(&mut gateway, |name| host.lookup(name), &mut wrong);
+    let wrong = wrong.iter().map(|it| asked.place_fault(it));
+    faults.0.extend(wrong);
     let providers = checked_providers(&gateway, &asked, &mut faults);
     // Before anything is run to read the policy: package managers are.
     let secret: Vec<&str> = providers
         .secret_variables()
-        .chain(references.iter().filter_map(Reference::variable))
+        .chain(references.iter().filter_map(credentials::variable_of))
         .collect();
     host.withhold(&secret);
     source.forget(&secret);
@@ -187,7 +200,7 @@ pub fn resolve(
             args.proxy_ip
         ));
     }
-    let lookup = |name: &str| host.secrets.0.get(name).cloned();
+    let lookup = |name: &str| host.lookup(name);
     let credentials = credentials::read(&references, &providers, lookup).unwrap_or_else(|found| {
         found
             .iter()
@@ -280,7 +293,10 @@ pub fn check_gateway(sections: &Sections) -> std::result::Result<(), Faults> {
     let mut faults = Faults::default();
     let asked = Asked::new(sections);
     let mut gateway = asked.settings(&mut faults.0);
-    credentials::references(&mut gateway);
+    let mut wrong = Vec::new();
+    // Where a job's identity is asked for is known in a run alone.
+    credentials::references(&mut gateway, |_| None, &mut wrong);
+    faults.0.extend(wrong.iter().map(|it| asked.place_fault(it)));
     checked_providers(&gateway, &asked, &mut faults);
     if faults.0.is_empty() {
         Ok(())

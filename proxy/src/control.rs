@@ -10,7 +10,8 @@
 //! 3. The proxy answers `{"ready":true}` when it serves, or `{"error":"…"}` and ends.
 //! 4. Later the supervisor may send `{"policy":…}`, a [`RawPolicy`]: the proxy puts it in force, or
 //!    keeps the old one, and answers which. Or `{"drain":true}`: the proxy takes no new connections,
-//!    lets what runs finish, and ends. When the supervisor's end closes, for whatever reason, the proxy ends at
+//!    lets what runs finish, and ends. Or `{"credentials":true}` and behind it a frame as in 2.: the proxy
+//!    serves later requests with these, and answers how many it replaced. When the supervisor's end closes, for whatever reason, the proxy ends at
 //!    once: nothing then guards the workload, and a credential must not outlive its guard.
 //!
 //! A message is its length as a big-endian `u32`, then that many bytes. Nothing of the workload's ever
@@ -29,8 +30,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     frame::{decode_credentials, decode_start},
-    proxy::{Order, Start, accept, answer_policy, next_order, refuse, say_ready},
-    supervisor::{drain, replace_policy, start},
+    proxy::{Order, Start, accept, answer_replaced, next_order, refuse, say_ready},
+    supervisor::{drain, replace_credentials, replace_policy, start},
 };
 use crate::settings::RawSettings;
 
@@ -70,6 +71,8 @@ pub enum Role {
     Sightings,
     /// Where the request log goes, one JSON line a request.
     RequestLog,
+    /// Where accounts of tokens go, one JSON line an answer.
+    TokenLog,
     /// Where diagnostics go, JSON lines.
     DiagnosticLog,
     /// The eBPF map from a connection's source to its owner (`firewall_common::FlowKey` →
@@ -98,9 +101,9 @@ pub const VERSION: u32 = 1;
 enum Answer {
     Ready(bool),
     Error(String),
-    /// A new policy is in force, and ended so many open connections.
+    /// A new policy is in force, and ended so many open connections; or so many new credentials are.
     Replaced(usize),
-    /// A new policy is not in force; the old one is.
+    /// What was sent is not in force; what was before is.
     Kept(String),
 }
 
@@ -110,6 +113,8 @@ enum Answer {
 enum Later {
     Drain(bool),
     Policy(Box<RawPolicy>),
+    /// They follow in a frame of their own.
+    Credentials(bool),
 }
 
 /// Why a start did not succeed, on either side.

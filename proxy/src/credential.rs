@@ -2,16 +2,33 @@
 //! The real secret, and the few things that may be done with one.
 //!
 //! A [`Credential`] has no `Display` and no `Serialize`, its `Debug` shows nothing, and its bytes are
-//! wiped when it is dropped. It becomes text in exactly two places: the frame in which the supervisor
-//! hands it to the proxy (`control`), and the header that carries it upstream (`Credential::header`),
-//! which is marked sensitive so that no library prints it either.
+//! wiped when it is dropped. It becomes text in exactly three places: the frame in which the supervisor
+//! hands it to the proxy (`control`), the header that carries it upstream (`Credential::header`), which is
+//! marked sensitive so that no library prints it either, and, for services that know nothing better, a
+//! parameter of the query (`Credential::parameter`).
+
+pub mod follow;
+
+mod federation;
+mod fetch;
+mod keep;
+mod rotation;
+pub(crate) mod runner;
 
 use std::{collections::BTreeMap, fmt};
 
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::provider::Providers;
+pub use self::{
+    federation::Federation,
+    rotation::{NoSuchSlot, Rotation},
+};
+pub(crate) use self::{
+    fetch::{Client, Fetcher},
+    keep::keep,
+};
+use crate::provider::{Provider, Providers};
 
 /// Longest credential that is accepted, in bytes: four times the longest signed token seen in use,
 /// and still small enough for one header.
@@ -102,6 +119,23 @@ impl Credential {
         Some(value)
     }
 
+    /// `{name}={secret}` for a query, everything escaped that is not unreserved.
+    pub(crate) fn parameter(&self, name: &str) -> Zeroizing<String> {
+        use std::fmt::Write as _;
+        let mut text = Zeroizing::new(String::with_capacity(name.len() + 1 + 3 * self.0.len()));
+        text.push_str(name);
+        text.push('=');
+        for byte in self.0.iter().copied() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                text.push(char::from(byte));
+            } else {
+                // Writing to a string does not fail.
+                let _infallible = write!(text, "%{byte:02X}");
+            }
+        }
+        text
+    }
+
     /// The bytes, for the frame between supervisor and proxy only.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
@@ -116,7 +150,7 @@ impl fmt::Debug for Credential {
 
 /// What the proxy was given: secrets by the name of their slot, which for what is injected as it is, is the
 /// provider's name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials(BTreeMap<String, Credential>);
 
 impl Credentials {
@@ -166,6 +200,12 @@ impl Credentials {
     #[must_use]
     pub fn get(&self, slot: &str) -> Option<&Credential> {
         self.0.get(slot)
+    }
+
+    /// Whether `provider` can be served, now or once its credential is fetched.
+    #[must_use]
+    pub fn serve(&self, provider: &Provider) -> bool {
+        provider.federation.is_some() || self.get(&provider.name).is_some()
     }
 
     /// Whether there is none.

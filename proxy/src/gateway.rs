@@ -6,6 +6,7 @@
 
 mod authorize;
 mod body;
+mod current;
 mod endpoints;
 mod forward;
 pub mod guard;
@@ -14,6 +15,7 @@ mod link;
 mod listen;
 pub mod path;
 mod request_id;
+mod retry;
 mod stack;
 pub mod strip;
 mod tunnel;
@@ -23,16 +25,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use http::uri::{Authority, Scheme as UriScheme};
 
-use self::{body::RequestBody, inject::Injector};
-pub(crate) use self::{link::Link, listen::serve};
+use self::body::RequestBody;
+pub(crate) use self::{current::Current, link::Link, listen::serve};
 use crate::{
-    credential::Credential,
     egress::Resolver,
     metrics::Metrics,
     peers::Peers,
     provider::{Provider, Providers},
     request_log::RequestLog,
-    settings::{Limits, Scheme, UpstreamSettings},
+    settings::{Limits, Retry, Scheme, UpstreamSettings},
     upstream::{Connector, Pool, tls::Tls},
 };
 
@@ -40,7 +41,10 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) run: Option<String>,
     pub(crate) limits: Limits,
+    pub(crate) retry: Retry,
     pub(crate) log: RequestLog,
+    /// One line an answer that said what it cost.
+    pub(crate) tokens: RequestLog,
     pub(crate) metrics: Metrics,
     pub(crate) peers: Arc<Peers>,
     pub(crate) providers: Providers,
@@ -59,23 +63,22 @@ pub(crate) struct Gateway {
 
 /// What it takes to serve a provider.
 pub(crate) struct Serving {
-    injector: Injector,
+    current: Arc<Current>,
     pool: Pool<RequestBody>,
     scheme: UriScheme,
     authority: Authority,
 }
 
 impl Serving {
-    /// `None` when the pieces do not make a request, which checked settings and credentials rule out.
+    /// `None` when the pieces do not make a request, which checked settings rule out.
     pub(crate) fn new(
         provider: &Provider,
-        credential: &Credential,
+        current: Arc<Current>,
         upstream: &UpstreamSettings,
         limits: &Limits,
         tls: Tls,
         resolver: Resolver,
     ) -> Option<Self> {
-        let injector = Injector::new(provider, credential)?;
         let authority = provider.target.authority().parse().ok()?;
         let scheme = match provider.target.scheme {
             Scheme::Http => UriScheme::HTTP,
@@ -89,7 +92,7 @@ impl Serving {
             limits.connect,
         );
         Some(Self {
-            injector,
+            current,
             pool: Pool::new(connector),
             scheme,
             authority,

@@ -36,13 +36,7 @@ pub enum HardenError {
 ///
 /// When the kernel refuses; then no credential may be taken.
 pub fn harden() -> Result<(), HardenError> {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    rustix::process::setrlimit(Resource::Core, none).map_err(failed("setrlimit(RLIMIT_CORE)"))?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(failed("prctl(PR_SET_DUMPABLE)"))?;
+    hide()?;
     rustix::thread::set_no_new_privs(true).map_err(failed("prctl(PR_SET_NO_NEW_PRIVS)"))?;
     // Last: the filter refuses some of the above. Before any thread: they inherit it.
     for filter in [seccomp::filter(), seccomp::clone3_filter()] {
@@ -50,6 +44,21 @@ pub fn harden() -> Result<(), HardenError> {
         seccompiler::apply_filter(&filter).map_err(HardenError::Seccomp)?;
     }
     Ok(())
+}
+
+/// The part of it that leaves a process able to start others.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn hide() -> Result<(), HardenError> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(Resource::Core, none).map_err(failed("setrlimit(RLIMIT_CORE)"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(failed("prctl(PR_SET_DUMPABLE)"))
 }
 
 /// For a supervised process: dies with its parent, and refuses to have capabilities.

@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod backoff;
+pub mod binding;
 pub mod client_hello;
 pub mod control;
 pub mod credential;

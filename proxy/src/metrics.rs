@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     provider::{Provider, Providers},
     refusal::{Fault, Refusal, UpstreamFault},
+    usage::{Kind, Tokens},
 };
 
 /// Counters of the whole proxy.
@@ -32,6 +33,8 @@ struct Counters {
     answers: [AtomicU64; 6],
     request_bytes: AtomicU64,
     response_bytes: AtomicU64,
+    /// By kind, in the order of `Kind::ALL`.
+    tokens: [AtomicU64; Kind::ALL.len()],
 }
 
 impl Metrics {
@@ -90,6 +93,15 @@ impl Metrics {
         }
     }
 
+    /// An answer said what it cost.
+    pub(crate) fn spend(&self, provider: &Provider, tokens: &Tokens) {
+        if let Some(counters) = self.of(provider) {
+            for (counter, (_, count)) in counters.tokens.iter().zip(tokens.kinds()) {
+                counter.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+
     fn of(&self, provider: &Provider) -> Option<&Counters> {
         let at = self.table.iter().position(|it| it.port == provider.port)?;
         self.providers.get(at)
@@ -133,7 +145,12 @@ impl Metrics {
             .zip(&self.providers)
             .map(|(provider, counters)| {
                 let answers: Vec<u64> = counters.answers.iter().map(load).collect();
+                let tokens = Kind::ALL.iter().zip(&counters.tokens);
+                let tokens: serde_json::Map<String, Value> = tokens
+                    .map(|(kind, count)| (kind.name().to_owned(), load(count).into()))
+                    .collect();
                 let row = json!({
+                    "tokens": tokens,
                     "active": counters.active.load(Ordering::Relaxed),
                     "unanswered": answers.first(),
                     "1xx": answers.get(1), "2xx": answers.get(2), "3xx": answers.get(3),
@@ -207,6 +224,22 @@ impl Metrics {
             "counter",
             "Bytes of answer bodies.",
             &sent,
+        );
+        let tokens = rows().flat_map(|(provider, counters)| {
+            let kinds = Kind::ALL.iter().zip(&counters.tokens);
+            kinds.map(move |(kind, count)| {
+                (
+                    format!("{},kind=\"{}\"", label(provider), kind.name()),
+                    i128::from(load(count)),
+                )
+            })
+        });
+        let tokens: Vec<_> = tokens.collect();
+        family(
+            "keyward_tokens_total",
+            "counter",
+            "Tokens that answers said they cost, by kind; the kinds do not overlap.",
+            &tokens,
         );
         let reasons: Vec<_> = self
             .reasons()

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     control::{self, Order, Role},
+    credential::runner::{self, Runner},
     harden,
     peers::Peers,
     request_log::RequestLog,
@@ -55,6 +56,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         .as_slice()
     {
         ["--supervised"] => supervised(),
+        [runner::ARGUMENT] => harden::hide()
+            .map_err(Into::into)
+            .and_then(|()| runner::serve().map_err(Into::into)),
         ["--config", _] => standalone(arguments.get(1).map(PathBuf::from).unwrap_or_default()),
         ["--version"] => {
             return say(
@@ -77,18 +81,28 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
+    let runner = match std::fs::read_to_string(&path).map(Zeroizing::new) {
+        // Only a guess, and a process more than needed if it is wrong. A file that cannot be read is told of below.
+        Ok(text) if text.contains("cmd:") || text.contains("command") => {
+            Some(Arc::new(Runner::start()?))
+        }
+        Ok(_) | Err(_) => None,
+    };
     harden::harden()?;
     let variable = |name: &str| std::env::var_os(name).map(|it| Zeroizing::new(it.into_vec()));
-    let start = standalone::start(&path, variable)?;
+    let start = standalone::start(&path, runner.as_deref(), variable)?;
     diagnostics(start.level.as_deref(), None)?;
     let log = RequestLog::to(start.requests)?;
+    let tokens = log_to(start.tokens)?;
     let runtime = runtime(&start.settings)?;
     runtime.block_on(async {
+        let providers = start.settings.providers.clone();
         let mut server = Server::new(
             start.settings,
             start.credentials,
             Logs {
                 requests: log.clone(),
+                tokens: tokens.clone(),
                 audit: RequestLog::none(),
             },
             Peers::unknown(),
@@ -97,6 +111,11 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
             server.add_gateway(provider, listener)?;
         }
         server.load_roots()?;
+        let rotation = server.rotation();
+        for it in start.followed {
+            let (runner, rotation) = (runner.clone(), rotation.clone());
+            tokio::spawn(standalone::follow(it, runner, providers.clone(), rotation));
+        }
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
         server
@@ -110,6 +129,7 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
         Ok::<(), io::Error>(())
     })?;
     log.flush(LAST_LINES);
+    tokens.flush(LAST_LINES);
     Ok(())
 }
 
@@ -133,7 +153,7 @@ fn supervised() -> Result<(), Box<dyn Error>> {
     let ended = runtime.block_on(async {
         let mut stream = tokio::net::UnixStream::from_std(stream)?;
         let (drain, drained) = tokio::sync::oneshot::channel();
-        let egress = server.egress();
+        let (egress, rotation) = (server.egress(), server.rotation());
         let running = server.run(async {
             // An error means that nothing more is going to be said, which is an end below.
             let _drain: Result<(), _> = drained.await;
@@ -148,7 +168,14 @@ fn supervised() -> Result<(), Box<dyn Error>> {
                     Order::Policy(raw) => {
                         let result = Policy::new(&raw).map(|policy| egress.replace_policy(policy));
                         let result = result.map_err(|faults| faults.to_string());
-                        if control::answer_policy(&mut stream, result).await.is_err() {
+                        if control::answer_replaced(&mut stream, result).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    Order::Credentials(credentials) => {
+                        let result = rotation.replace_all(&credentials);
+                        let result = result.map_err(|stray| stray.to_string());
+                        if control::answer_replaced(&mut stream, result).await.is_err() {
                             return Ok(());
                         }
                     }
@@ -158,6 +185,7 @@ fn supervised() -> Result<(), Box<dyn Error>> {
         }
     });
     logs.requests.flush(LAST_LINES);
+    logs.tokens.flush(LAST_LINES);
     logs.audit.flush(LAST_LINES);
     // Without waiting for anything: there is no supervisor any more.
     runtime.shutdown_background();
@@ -175,6 +203,7 @@ fn prepare(
     let (mut dns_udp, mut dns_tcp, mut peers) = (Vec::new(), Vec::new(), Peers::unknown());
     let (mut transparent, mut explicit) = (Vec::new(), Vec::new());
     let (mut requests, mut audit, mut diagnostics_file) = (None, None, None);
+    let mut tokens = None;
     let (mut status, mut sightings) = (None, None);
     for (role, descriptor) in start.descriptors {
         match role {
@@ -182,6 +211,7 @@ fn prepare(
                 listeners.push((name, std::net::TcpListener::from(descriptor)));
             }
             Role::RequestLog => requests = Some(File::from(descriptor)),
+            Role::TokenLog => tokens = Some(File::from(descriptor)),
             Role::Sightings => sightings = Some(File::from(descriptor)),
             Role::AuditLog => audit = Some(File::from(descriptor)),
             Role::Transparent => transparent.push(std::net::TcpListener::from(descriptor)),
@@ -198,6 +228,7 @@ fn prepare(
     let settings = Settings::try_from(start.settings)?;
     let logs = Logs {
         requests: log_to(requests)?,
+        tokens: log_to(tokens)?,
         audit: log_to(audit)?,
     };
     if let Some(sightings) = sightings {

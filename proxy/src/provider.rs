@@ -7,6 +7,7 @@
 //! acts.
 
 mod builtin;
+mod host;
 mod parse;
 mod route;
 
@@ -15,8 +16,13 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::host::{is_host, is_host_pattern};
 pub use self::route::Route;
-use crate::{credential::Credential, settings::Target};
+use crate::{
+    binding::has_shape,
+    credential::{Credential, Federation},
+    settings::Target,
+};
 
 /// Ports that a provider may have: below are the well-known ones, above is the transparent door.
 pub const PORTS: std::ops::RangeInclusive<u16> = 10000..=10099;
@@ -58,6 +64,8 @@ pub struct Provider {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What may be asked. Anything else is refused.
     pub routes: Vec<Route>,
+    /// How the proxy fetches the credential itself, if it does.
+    pub federation: Option<Federation>,
     /// Whether a foreign credential is refused rather than replaced.
     pub require_placeholder: bool,
 }
@@ -99,14 +107,25 @@ pub struct Versions {
 pub struct Injection {
     /// Which credentials this is for: those that begin with this text. Empty: all.
     pub credential_starts: String,
-    /// Which targets this is for: those whose host ends with this text. Empty: all.
-    pub host_ends: String,
-    /// Header that carries it.
-    pub header: HeaderName,
+    /// Which credentials this is for: those of this shape (`proxy/credentials/shapes.toml`).
+    pub credential_shape: Option<String>,
+    /// Which targets this is for: those whose host is one of these. Empty: all.
+    pub hosts: Vec<String>,
+    /// What carries it.
+    pub carrier: Carrier,
     /// Text in front of the credential, with its space; empty for none.
     pub scheme: String,
     /// Values merged into comma-separated headers.
     pub merge: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The part of a request that carries a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A header.
+    Header(HeaderName),
+    /// A parameter of the query. Only for services that know nothing better: servers log their URLs.
+    Query(String),
 }
 
 /// The value of a variable in the workload's environment.
@@ -167,11 +186,18 @@ impl Provider {
     #[must_use]
     pub fn injection(&self, credential: &Credential) -> Option<&Injection> {
         let applies = |it: &&Injection| {
+            let shape = it.credential_shape.as_deref();
             credential.has_prefix(&it.credential_starts)
-                && self.target.host.ends_with(&it.host_ends)
+                && shape.is_none_or(|name| has_shape(name, credential))
+                && is_at(&it.hosts, &self.target.host)
         };
         self.injections.iter().find(applies)
     }
+}
+
+/// Whether `host` is one of these, or these are all there are.
+fn is_at(hosts: &[String], host: &str) -> bool {
+    hosts.is_empty() || hosts.iter().any(|it| is_host(it, host))
 }
 
 /// The table: every provider, in the order of their ports.
@@ -220,6 +246,27 @@ impl Providers {
         self.iter().any(|it| it.placeholder.as_bytes() == value)
     }
 
+    /// The table with the run's name in every header that asks for it with `{run}`.
+    #[must_use]
+    pub fn for_run(self, run: &str) -> Self {
+        const RUN: &str = "{run}";
+        let asks = |it: &HeaderValue| it.to_str().is_ok_and(|it| it.contains(RUN));
+        let filled = |provider: &Arc<Provider>| {
+            if !provider.headers.iter().any(|(_, it)| asks(it)) {
+                return Arc::clone(provider);
+            }
+            let mut provider = Provider::clone(provider);
+            for (_, value) in provider.headers.iter_mut().filter(|(_, it)| asks(it)) {
+                let text = value.to_str().unwrap_or_default().replace(RUN, run);
+                if let Ok(text) = HeaderValue::from_str(&text) {
+                    *value = text;
+                }
+            }
+            Arc::new(provider)
+        };
+        Self(self.iter().map(filled).collect())
+    }
+
     /// Every variable that may hold a credential of any provider.
     pub fn secret_variables(&self) -> impl Iterator<Item = &str> {
         self.iter().flat_map(|it| it.secret_variables())
@@ -254,7 +301,7 @@ mod tests {
     fn rows_are_the_gateways_ports_in_order() {
         let table = Providers::builtin();
         let ports: Vec<u16> = table.iter().map(|it| it.port).collect();
-        assert!(ports.starts_with(&[10000, 10001, 10002, 10003, 10004]));
+        assert!(ports.starts_with(&[10000, 10001, 10002, 10003, 10004, 10005]));
         assert!(ports.is_sorted() && ports.iter().all(|it| PORTS.contains(it)));
     }
 

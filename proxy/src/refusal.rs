@@ -106,6 +106,8 @@ named! {
         WebSocketNotCarried = "websocket_not_carried",
         /// This provider has no credential.
         NotConfigured = "provider_not_configured",
+        /// The credential is being fetched, or could not be fetched again in time.
+        CredentialNotReady = "credential_not_ready",
     }
 }
 
@@ -128,6 +130,8 @@ named! {
         FirstByteTimedOut = "upstream_first_byte_timed_out",
         /// The answer's body stopped coming.
         IdleTimedOut = "upstream_idle_timed_out",
+        /// The whole exchange took too long.
+        TotalTimedOut = "upstream_total_timed_out",
         /// The answer broke off in the middle.
         BodyBroken = "upstream_body_broken",
         /// 101 without the right `Sec-WebSocket-Accept`.

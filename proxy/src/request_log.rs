@@ -9,6 +9,7 @@
 
 mod line;
 mod record;
+mod tokens;
 
 use std::{
     fs::File,
@@ -76,13 +77,18 @@ impl RequestLog {
 
     /// Adds one line.
     pub(crate) fn add(&self, write: impl FnOnce(&mut Line<'_>)) {
+        self.add_timed("time", write);
+    }
+
+    /// Adds one line whose time is in a field of this name.
+    pub(crate) fn add_timed(&self, time: &str, write: impl FnOnce(&mut Line<'_>)) {
         let Some(shared) = &self.0 else { return };
         let mut pending = shared.lock();
         if pending.bytes.len() >= MOST_PENDING {
             pending.lost += 1;
             return;
         }
-        write(&mut Line::new(&mut pending.bytes));
+        write(&mut Line::new(&mut pending.bytes, time));
         pending.bytes.extend_from_slice(b"}\n");
         if pending.asleep {
             pending.asleep = false;
@@ -139,7 +145,7 @@ impl Shared {
             std::mem::swap(&mut pending.bytes, &mut batch);
             if pending.lost > 0 {
                 let lost = std::mem::take(&mut pending.lost);
-                let mut line = Line::new(&mut batch);
+                let mut line = Line::new(&mut batch, "time");
                 line.text("event", "lines_lost");
                 line.number("lines", lost);
                 batch.extend_from_slice(b"}\n");

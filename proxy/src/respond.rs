@@ -31,13 +31,15 @@ pub(crate) fn respond(fault: Fault, provider: &Provider) -> Response<Bytes> {
             "message": message,
             "reason": fault.name(),
         }),
-        Shape::Typed("provider_not_configured") => json!({ "error": {
-            "type": "provider_not_configured",
-            "provider": provider.name,
-            "port": provider.port,
-            "message": message,
-            "retryable": false,
-        }}),
+        Shape::Typed(kind @ ("provider_not_configured" | "credential_not_ready")) => {
+            json!({ "error": {
+                "type": kind,
+                "provider": provider.name,
+                "port": provider.port,
+                "message": message,
+                "retryable": kind == "credential_not_ready",
+            }})
+        }
         Shape::Typed(kind) => json!({ "error": {
             "type": kind,
             "reason": fault.name(),
@@ -164,6 +166,12 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
                 "no credential is configured for this provider",
                 false,
             ),
+            R::CredentialNotReady => (
+                S::SERVICE_UNAVAILABLE,
+                Typed("credential_not_ready"),
+                "the credential for this provider is being fetched; try again in a moment",
+                false,
+            ),
         },
         Fault::Upstream(fault) => match fault {
             U::NotResolved => unreachable("the provider's name could not be resolved"),
@@ -176,6 +184,7 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
             U::ConnectTimedOut => late("the connection to the provider took too long"),
             U::FirstByteTimedOut => late("the provider did not answer in time"),
             U::IdleTimedOut => late("the provider stopped answering"),
+            U::TotalTimedOut => late("the exchange with the provider took too long"),
         },
         Fault::Internal(_) => (
             S::INTERNAL_SERVER_ERROR,
@@ -212,6 +221,11 @@ mod tests {
             json!({"error":{"type":"provider_not_configured","provider":"openai","port":10000,
                 "message":"no credential is configured for this provider","retryable":false}})
         );
+        let (status, body, _) = answer(Refusal::CredentialNotReady);
+        assert_eq!(status, 503);
+        assert_eq!(body["error"]["type"], "credential_not_ready");
+        assert_eq!(body["error"]["port"], 10000);
+        assert_eq!(body["error"]["retryable"], true);
         let (status, body, _) = answer(Refusal::ForeignCredential);
         assert_eq!(
             (status, body["error"]["type"].as_str()),

@@ -11,7 +11,8 @@ use tokio::{
 };
 
 use crate::{
-    credential::Credentials,
+    binding::all_bound,
+    credential::{Client, Credentials, Rotation},
     dns,
     egress::{Dialler, Egress, Names, Resolver, Via},
     explicit,
@@ -28,7 +29,7 @@ use crate::{
 /// A proxy. Dropping it ends every connection at once.
 pub struct Server {
     settings: Settings,
-    credentials: Credentials,
+    rotation: Rotation,
     shared: Arc<Shared>,
     tls: Tls,
     loader: Option<Loader>,
@@ -49,6 +50,8 @@ pub struct Server {
 pub struct Logs {
     /// One line a request at the gateway.
     pub requests: RequestLog,
+    /// One line an answer at the gateway that said what it cost.
+    pub tokens: RequestLog,
     /// One line a decision about a host.
     pub audit: RequestLog,
 }
@@ -58,13 +61,16 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the host's own resolver configuration cannot be used.
+    /// When a credential may not go to its provider's target, or the host's own resolver configuration
+    /// cannot be used.
     pub fn new(
         settings: Settings,
         credentials: Credentials,
         logs: Logs,
         peers: Peers,
     ) -> io::Result<Self> {
+        all_bound(&settings.providers, &credentials)
+            .map_err(|it| io::Error::new(io::ErrorKind::InvalidInput, it))?;
         let peers = Arc::new(peers);
         let upstream = Arc::new(settings.upstream.clone());
         let (tls, loader) = Tls::new(&settings.upstream);
@@ -80,40 +86,57 @@ impl Server {
             settings.policy.clone(),
         );
         let providers = settings.providers.clone();
-        let configured = providers
-            .iter()
-            .filter(|it| credentials.get(&it.name).is_some())
-            .map(|it| it.name.clone())
-            .collect();
+        let rotation = Rotation::new(&providers, &credentials);
+        let configured = rotation.configured().map(str::to_owned).collect();
         let shared = Shared {
             run: settings.run.clone(),
             limits: settings.limits,
+            retry: settings.retry.clone(),
             log: logs.requests,
+            tokens: logs.tokens,
             metrics: Metrics::new(&providers),
             peers,
             providers,
             configured,
             started: Instant::now(),
         };
+        let mut endless = JoinSet::new();
+        for provider in settings.providers.iter() {
+            let client = Client {
+                upstream: settings.upstream.clone(),
+                tls: tls.clone(),
+                resolver: egress.dialler.resolver().clone(),
+                connect: settings.limits.connect,
+            };
+            if let Some(keeping) = rotation.keeping(provider, client) {
+                endless.spawn(keeping);
+            }
+        }
         Ok(Self {
             egress: Arc::new(egress),
             room: Arc::new(Semaphore::new(settings.limits.connections)),
             tunnels: Arc::new(Semaphore::new(settings.limits.tunnels)),
             settings,
-            credentials,
+            rotation,
             shared: Arc::new(shared),
             tls,
             loader: Some(loader),
             draining: watch::Sender::new(false),
             datagrams: Vec::new(),
             doors: JoinSet::new(),
-            endless: JoinSet::new(),
+            endless,
         })
     }
 
     /// What a new policy is given to.
     pub(crate) fn egress(&self) -> Arc<Egress> {
         Arc::clone(&self.egress)
+    }
+
+    /// What a new credential is given to.
+    #[must_use]
+    pub fn rotation(&self) -> Rotation {
+        self.rotation.clone()
     }
 
     /// Serves connections that the kernel redirected.
@@ -167,12 +190,12 @@ impl Server {
         listener: net::TcpListener,
     ) -> io::Result<()> {
         let listener = asynchronous(listener)?;
-        let credential = self.credentials.get(&provider.name);
-        let serving = credential.and_then(|credential| {
+        let current = self.rotation.current(&provider.name);
+        let serving = current.and_then(|current| {
             let limits: &Limits = &self.settings.limits;
             Serving::new(
                 &provider,
-                credential,
+                current,
                 &self.settings.upstream,
                 limits,
                 self.tls.clone(),

@@ -10,9 +10,10 @@ mod limits;
 mod parse;
 mod proxy;
 mod raw;
+mod retry;
 mod target;
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use keyward_policy::Policy;
 
@@ -21,9 +22,10 @@ pub use self::{
     limits::Limits,
     proxy::{NoProxy, UpstreamProxy},
     raw::{
-        RawDns, RawInjection, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream,
-        RawUpstreamProxy, RawVersions,
+        RawCredential, RawDns, RawFederation, RawFollowed, RawInjection, RawLimits, RawLog,
+        RawProvider, RawRetry, RawSettings, RawUpstream, RawUpstreamProxy, RawVariant, RawVersions,
     },
+    retry::Retry,
     target::{Scheme, Target},
 };
 pub(crate) use self::{parse::is_identifier, target::check_base_path};
@@ -47,6 +49,8 @@ pub struct Settings {
     pub dns: Dns,
     /// Sizes and times.
     pub limits: Limits,
+    /// When a request is sent again.
+    pub retry: Retry,
 }
 
 /// How upstreams are reached, checked.
@@ -61,6 +65,8 @@ pub struct UpstreamSettings {
     pub resolve: Vec<Resolution>,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
+    /// How often an HTTP/2 connection is asked whether it lives.
+    pub ping: Duration,
     /// A proxy that everything goes through.
     pub proxy: Option<Arc<UpstreamProxy>>,
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The start without a supervisor: a TOML file, credentials by reference, listeners of one's own.
 
+mod follow;
+
 use std::{
     fs::{self, File},
     io,
@@ -12,8 +14,14 @@ use std::{
 
 use zeroize::Zeroizing;
 
+pub(crate) use self::follow::follow;
+use self::follow::read;
 use crate::{
-    credential::{Credential, Credentials},
+    credential::{
+        Credential, Credentials,
+        follow::{Followed, take},
+        runner::Runner,
+    },
     provider::{Provider, Providers},
     settings::{RawSettings, Settings, SettingsError},
 };
@@ -26,10 +34,14 @@ pub struct Start {
     pub settings: Settings,
     /// The credentials that the settings refer to.
     pub credentials: Credentials,
+    /// Where they came from, to look there again.
+    pub followed: Vec<Followed>,
     /// A listener for each port of the gateway.
     pub listeners: Vec<(Arc<Provider>, TcpListener)>,
     /// Where the request log goes.
     pub requests: File,
+    /// Where accounts of tokens go.
+    pub tokens: Option<File>,
     /// Level of the diagnostics.
     pub level: Option<String>,
 }
@@ -77,11 +89,12 @@ pub enum StartError {
 /// # Errors
 ///
 /// The first thing that cannot be read; of the settings, every fault.
-pub fn start(
+pub(crate) fn start(
     path: &Path,
+    runner: Option<&Runner>,
     variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
 ) -> Result<Start, StartError> {
-    let text = read(path)?;
+    let text = read_path(path)?;
     let text = str::from_utf8(&text).map_err(|error| StartError::File {
         path: path.to_owned(),
         source: io::Error::new(io::ErrorKind::InvalidData, error),
@@ -92,21 +105,16 @@ pub fn start(
     })?;
     let listen = raw.listen.take().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     for file in std::mem::take(&mut raw.upstream.ca_files) {
-        let pem = read(&file)?;
+        let pem = read_path(&file)?;
         raw.upstream
             .ca_pem
             .push(String::from_utf8_lossy(&pem).into_owned());
     }
-    let references = raw.providers.iter_mut();
-    let references =
-        references.filter_map(|(name, it)| Some((name.clone(), it.credential.take()?)));
-    let references: Vec<(String, String)> = references.collect();
+    let mut faults = Vec::new();
+    let followed = take(&mut raw.providers, &variable, &mut faults);
+    let tokens = raw.log.token_usage.take().map(append).transpose()?;
     let requests = match raw.log.requests.take() {
-        Some(path) => File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|source| StartError::File { path, source })?,
+        Some(path) => append(path)?,
         None => io::stdout()
             .as_fd()
             .try_clone_to_owned()
@@ -117,8 +125,18 @@ pub fn start(
             })?,
     };
     let level = raw.log.level.clone();
-    let settings = Settings::try_from(raw)?;
-    let credentials = credentials(&references, &settings.providers, variable)?;
+    let settings = Settings::try_from(raw);
+    let providers = settings.as_ref().map(|it| it.providers.clone());
+    let providers = providers.unwrap_or_default();
+    let credentials = credentials(&followed, &providers, runner, variable);
+    let (settings, credentials) = match (settings, credentials) {
+        (Ok(settings), Ok(credentials)) if faults.is_empty() => (settings, credentials),
+        (settings, credentials) => {
+            let found = [settings.err(), credentials.err()];
+            faults.extend(found.into_iter().flatten().flat_map(|it| it.0));
+            return Err(SettingsError(faults).into());
+        }
+    };
     let mut listeners = Vec::new();
     for provider in settings.providers.iter() {
         let address = SocketAddr::new(listen, provider.port);
@@ -129,20 +147,19 @@ pub fn start(
     Ok(Start {
         settings,
         credentials,
+        followed,
         listeners,
         requests,
+        tokens,
         level,
     })
 }
 
-/// Follows the references to credentials, each with its provider's name; providers without one take their own variables.
-///
-/// # Errors
-///
-/// Every fault, as `provider.NAME.credential: what` or `VARIABLE: what`.
-pub fn credentials(
-    references: &[(String, String)],
+/// Follows the references to credentials; providers without one take their own variables.
+fn credentials(
+    references: &[Followed],
     providers: &Providers,
+    runner: Option<&Runner>,
     variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
 ) -> Result<Credentials, SettingsError> {
     let mut faults = Vec::new();
@@ -157,11 +174,11 @@ pub fn credentials(
             Credentials::new()
         }
     };
-    for (name, reference) in references {
-        let value = follow(reference, &variable);
+    for it in references {
+        let value = read(&it.reference, runner, &variable);
         match value.and_then(|it| Credential::real(it, providers).map_err(|it| it.to_string())) {
-            Ok(credential) => found.insert(name, credential),
-            Err(fault) => faults.push(format!("provider.{name}.credential: {fault}")),
+            Ok(credential) => found.insert(&it.slot, credential),
+            Err(fault) => faults.push(format!("{}: {fault}", it.setting)),
         }
     }
     match faults.is_empty() {
@@ -170,21 +187,12 @@ pub fn credentials(
     }
 }
 
-fn follow(
-    reference: &str,
-    variable: &impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
-) -> Result<Zeroizing<Vec<u8>>, String> {
-    match reference.split_once(':') {
-        Some(("env", name)) => variable(name).ok_or_else(|| format!("{name} is not set")),
-        Some(("file", path)) => fs::read(path)
-            .map(Zeroizing::new)
-            .map_err(|error| format!("{path}: {error}")),
-        // The text may be a credential that was written where a reference belongs: not quoted.
-        Some(_) | None => Err("it must be env:NAME or file:PATH".to_owned()),
-    }
+fn append(path: PathBuf) -> Result<File, StartError> {
+    let file = File::options().create(true).append(true).open(&path);
+    file.map_err(|source| StartError::File { path, source })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, StartError> {
+fn read_path(path: &Path) -> Result<Vec<u8>, StartError> {
     fs::read(path).map_err(|source| StartError::File {
         path: path.to_owned(),
         source,

@@ -47,7 +47,7 @@ fn providers(
     });
     let mut faults = Vec::new();
     let mut raw = asked.settings(&mut faults);
-    crate::credentials::references(&mut raw);
+    crate::credentials::references(&mut raw, |_| None, &mut faults);
     match Settings::try_from(raw) {
         Ok(settings) if faults.is_empty() => return Ok(settings.providers),
         Ok(_) => {}

@@ -40,13 +40,15 @@ pub fn for_run(
         files.extend(browsers::policies(etc)?);
     }
     if let Some(openai) = providers.get("openai")
-        && credentials.get("openai").is_some()
+        && credentials.serve(openai)
     {
         let base_url = format!("http://{}:{}/v1", Ipv4Addr::from(endpoints.v4), openai.port);
         files.push(codex_managed(etc, &base_url)?);
         files.push(codex_defaults(etc)?);
     }
-    if providers.get("gemini").is_some() && credentials.get("gemini").is_some() {
+    if let Some(gemini) = providers.get("gemini")
+        && credentials.serve(gemini)
+    {
         files.push(gemini::settings(etc)?);
     }
     Ok(files)

@@ -33,8 +33,10 @@ pub struct Start {
 /// What the supervisor wants later.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Order {
-    /// Put this policy in force, and say so with [`answer_policy`].
+    /// Put this policy in force, and say so with [`answer_replaced`].
     Policy(Box<RawPolicy>),
+    /// Serve later requests with these, and say so with [`answer_replaced`].
+    Credentials(Credentials),
     /// Finish what runs, then end.
     Drain,
     /// The supervisor is gone, or cannot be understood: end at once.
@@ -87,30 +89,38 @@ pub fn refuse(stream: &UnixStream, why: &str) -> Result<(), ControlError> {
 
 /// Waits for the supervisor's next word. Whatever is not understood ends the proxy: fail closed.
 pub async fn next_order(stream: &mut tokio::net::UnixStream) -> Order {
-    let mut size = [0; 4];
-    if stream.read_exact(&mut size).await.is_err() {
-        return Order::End;
-    }
-    let Some(size) = length(size).ok().filter(|it| *it <= MAX_MESSAGE) else {
+    let Some(bytes) = next_message(stream).await else {
         return Order::End;
     };
-    let mut bytes = vec![0; size];
-    if stream.read_exact(&mut bytes).await.is_err() {
-        return Order::End;
-    }
     match serde_json::from_slice(&bytes) {
         Ok(Later::Drain(true)) => Order::Drain,
         Ok(Later::Policy(policy)) => Order::Policy(policy),
-        Ok(Later::Drain(false)) | Err(_) => Order::End,
+        Ok(Later::Credentials(true)) => {
+            let frame = next_message(stream).await;
+            let credentials = frame.and_then(|it| decode_credentials(&it).ok());
+            credentials.map_or(Order::End, Order::Credentials)
+        }
+        Ok(Later::Drain(false) | Later::Credentials(false)) | Err(_) => Order::End,
     }
 }
 
-/// Tells the supervisor what became of its policy: how many connections it ended, or why the old one stays.
+/// One message. The buffer is wiped on drop: it may be secrets.
+async fn next_message(stream: &mut tokio::net::UnixStream) -> Option<Zeroizing<Vec<u8>>> {
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).await.ok()?;
+    let size = length(size).ok().filter(|it| *it <= MAX_MESSAGE)?;
+    let mut bytes = Zeroizing::new(vec![0; size]);
+    stream.read_exact(&mut bytes).await.ok()?;
+    Some(bytes)
+}
+
+/// Tells the supervisor what became of its policy (how many connections it ended) or of its credentials (how many
+/// there were), or why what was before stays.
 ///
 /// # Errors
 ///
 /// When it cannot be told.
-pub async fn answer_policy(
+pub async fn answer_replaced(
     stream: &mut tokio::net::UnixStream,
     result: Result<usize, String>,
 ) -> Result<(), ControlError> {
@@ -241,6 +251,16 @@ mod tests {
         assert_eq!(next_order(&mut theirs).await, Order::Drain);
         drop(ours);
         assert_eq!(next_order(&mut theirs).await, Order::End);
+
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
+        let supervisor = thread::spawn(move || control::replace_credentials(&ours, &credentials()));
+        let order = next_order(&mut theirs).await;
+        assert_eq!(order, Order::Credentials(credentials()));
+        assert!(!format!("{order:?}").contains("sk-real"));
+        answer_replaced(&mut theirs, Ok(1)).await.unwrap();
+        assert_eq!(supervisor.join().unwrap().unwrap(), 1);
 
         let (mut ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut ours, b"\0\0\0\x05hello")

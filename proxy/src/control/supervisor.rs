@@ -68,6 +68,28 @@ pub fn replace_policy(stream: &UnixStream, policy: &RawPolicy) -> Result<usize, 
     let deadline = Instant::now() + START_TIMEOUT;
     let policy = Later::Policy(Box::new(policy.clone()));
     send_message(stream, &to_json(&policy)?, &[])?;
+    replaced(stream, deadline)
+}
+
+/// Has later requests served with these in place of the ones that the proxy has. Says how many there were.
+///
+/// # Errors
+///
+/// [`ControlError::Refused`] when the old ones stay; anything else when the proxy cannot be talked to.
+pub fn replace_credentials(
+    stream: &UnixStream,
+    credentials: &Credentials,
+) -> Result<usize, ControlError> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    // Before anything is sent: an announcement without its frame would end the proxy.
+    let frame = encode_credentials(credentials)?;
+    prefix(frame.len())?;
+    send_message(stream, &to_json(&Later::Credentials(true))?, &[])?;
+    send_message(stream, &frame, &[])?;
+    replaced(stream, deadline)
+}
+
+fn replaced(stream: &UnixStream, deadline: Instant) -> Result<usize, ControlError> {
     match receive_answer(stream, deadline)? {
         Answer::Replaced(ended) => Ok(ended),
         Answer::Kept(why) => Err(ControlError::Refused(why)),

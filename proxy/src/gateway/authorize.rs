@@ -66,6 +66,35 @@ mod tests {
             ("anthropic", "POST", "/v1/v1/messages"),
             ("anthropic", "POST", "/v1/messages/count_tokens"),
             ("anthropic", "GET", "/v1/models/claude"),
+            ("copilot", "GET", "/models"),
+            ("copilot", "POST", "/chat/completions"),
+            ("copilot", "POST", "/responses"),
+            ("copilot", "POST", "/v1/messages"),
+            ("copilot", "POST", "/mcp/readonly"),
+            (
+                "gemini",
+                "POST",
+                "/v1/models/gemini-2.5-pro:generateContent",
+            ),
+            ("gemini", "POST", "/v1beta/models/g:streamGenerateContent"),
+            ("gemini", "POST", "/models/g:countTokens"),
+            ("gemini", "POST", "/v1beta/models/g:embedContent"),
+            (
+                "vertex",
+                "POST",
+                "/v1beta1/publishers/google/models/g:generateContent",
+            ),
+            (
+                "vertex",
+                "POST",
+                "/v1/projects/p/locations/l/publishers/google/models/g:countTokens",
+            ),
+            ("bedrock", "POST", "/model/anthropic.claude-v2%3A0/converse"),
+            (
+                "bedrock",
+                "POST",
+                "/model/arn%3Aaws%3Abedrock%3A%3A1%3Aprofile%2Fx/invoke",
+            ),
         ] {
             assert_eq!(
                 judge(name, method, path, &[]),
@@ -88,6 +117,22 @@ mod tests {
             ("anthropic", "POST", "/v1/messages/batches"),
             ("anthropic", "GET", "/v1/organizations/api_keys"),
             ("anthropic", "POST", "/api/event_logging/v2/batch"),
+            ("openai", "POST", "/openai/deployments/d/chat/completions"),
+            ("copilot", "POST", "/mcp"),
+            ("copilot", "GET", "/copilot_internal/user"),
+            ("gemini", "POST", "/v1beta/files"),
+            ("gemini", "POST", "/v1beta/cachedContents"),
+            ("gemini", "POST", "/v1beta/models/g:batchGenerateContent"),
+            ("gemini", "DELETE", "/v1beta/tunedModels/t"),
+            ("vertex", "GET", "/v1/projects/p/locations/l/endpoints"),
+            (
+                "vertex",
+                "POST",
+                "/v1/projects/p/locations/l/publishers/google/models/g/x:predict",
+            ),
+            ("bedrock", "POST", "/model/m/async-invoke"),
+            ("bedrock", "GET", "/model/m/converse"),
+            ("bedrock", "POST", "/guardrail/g/version/1/apply"),
         ] {
             let expected = Err(Refusal::PathNotAllowed);
             assert_eq!(
@@ -95,6 +140,24 @@ mod tests {
                 expected,
                 "{name} {method} {path}"
             );
+        }
+    }
+
+    #[test]
+    fn azures_paths_are_served_at_azure() {
+        let raw = toml::from_str("[openai]\ntarget = 'acme.openai.azure.com'").unwrap();
+        let table = Providers::parse(&raw, &mut Vec::new());
+        let openai = table.get("openai").unwrap();
+        for (path, allowed) in [
+            ("/openai/deployments/d/chat/completions", true),
+            ("/openai/v1/responses", true),
+            ("/v1/responses", true),
+            ("/openai/deployments/d", false),
+            ("/openai/files", false),
+        ] {
+            let path = ApiPath::new(path, &openai.base_path, &openai.versions);
+            let judged = authorize(&Method::POST, &path, false, &openai.routes);
+            assert_eq!(judged.is_ok(), allowed, "{path:?}");
         }
     }
 

@@ -5,14 +5,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::Link;
+use super::{Link, retry::Copied};
 use crate::{
     patience::Patience,
     refusal::{Fault, Refusal, UpstreamFault},
@@ -27,13 +26,19 @@ use crate::{
 pub(crate) struct Broken(Fault);
 
 /// The request's body, from the workload to the upstream.
-pub(crate) struct RequestBody(Option<Stream>);
+pub(crate) struct RequestBody {
+    stream: Option<Stream>,
+    /// What was sent before, whole; then there is no stream.
+    again: Bytes,
+}
 
 struct Stream {
     incoming: Incoming,
     link: Arc<Link>,
     /// Read ahead, and not yet passed on.
     first: Option<Bytes>,
+    /// Where a copy goes, if the request may have to be sent again.
+    copied: Option<Arc<Copied>>,
 }
 
 impl RequestBody {
@@ -41,30 +46,50 @@ impl RequestBody {
         if Body::is_end_stream(&incoming) {
             return Self::empty();
         }
-        Self(Some(Stream {
+        let stream = Stream {
             incoming,
             link: Arc::clone(link),
             first: None,
-        }))
+            copied: None,
+        };
+        Self {
+            stream: Some(stream),
+            again: Bytes::new(),
+        }
+    }
+
+    /// The body of a request that is sent again.
+    pub(super) fn again(bytes: Bytes) -> Self {
+        Self {
+            stream: None,
+            again: bytes,
+        }
+    }
+
+    /// What passes from now on is copied.
+    pub(super) fn copy_to(&mut self, copied: Arc<Copied>) {
+        if let Some(stream) = &mut self.stream {
+            stream.copied = Some(copied);
+        }
     }
 
     /// Waits for the first piece, so that it leaves together with the head: one packet and one TLS
     /// record instead of two. And a body that is bad from the start is never begun upstream.
     pub(super) async fn read_ahead(&mut self) -> Result<(), Fault> {
-        let Some(stream) = &mut self.0 else {
+        let Some(stream) = &mut self.stream else {
             return Ok(());
         };
         match std::future::poll_fn(|cx| stream.poll_data(cx)).await {
             Some(Ok(data)) => stream.first = Some(data),
             Some(Err(Broken(fault))) => return Err(fault),
-            None => self.0 = None,
+            None => self.stream = None,
         }
         Ok(())
     }
 
     /// No body at all.
     pub(super) fn empty() -> Self {
-        Self(None)
+        Self::again(Bytes::new())
     }
 }
 
@@ -76,26 +101,38 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some(stream) = &mut self.get_mut().0 else {
-            return Poll::Ready(None);
+        let this = self.get_mut();
+        let Some(stream) = &mut this.stream else {
+            let again = std::mem::take(&mut this.again);
+            return Poll::Ready((!again.is_empty()).then(|| Ok(Frame::data(again))));
         };
-        if let Some(first) = stream.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
+        let next = match stream.first.take() {
+            Some(first) => Some(Ok(first)),
+            None => ready!(stream.poll_data(cx)),
+        };
+        if let Some(copied) = &stream.copied {
+            if let Some(Ok(data)) = &next {
+                copied.add(data);
+            }
+            // Behind the last piece of a known length nobody asks again.
+            if next.is_none() || stream.incoming.is_end_stream() {
+                copied.end();
+            }
         }
-        stream
-            .poll_data(cx)
-            .map(|it| it.map(|data| data.map(Frame::data)))
+        Poll::Ready(next.map(|it| it.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|it| it.first.is_none() && it.incoming.is_end_stream())
+        match &self.stream {
+            Some(it) => it.first.is_none() && it.incoming.is_end_stream(),
+            None => self.again.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(stream) = &self.0 else {
-            return SizeHint::with_exact(0);
+        let Some(stream) = &self.stream else {
+            let length = u64::try_from(self.again.len()).unwrap_or(u64::MAX);
+            return SizeHint::with_exact(length);
         };
         let ahead = stream.first.as_ref().map_or(0, Bytes::len);
         let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
@@ -167,10 +204,9 @@ impl ResponseBody {
     pub(super) fn relayed(
         incoming: Incoming,
         lease: Option<Lease<RequestBody>>,
-        idle: Duration,
+        patience: Patience,
         record: Record,
     ) -> Self {
-        let patience = Patience::new(idle);
         Self {
             source: Source::Relayed {
                 incoming,
@@ -226,14 +262,18 @@ impl Body for ResponseBody {
                 }
                 Poll::Pending => {
                     ready!(patience.poll(cx));
-                    Some(Err(UpstreamFault::IdleTimedOut))
+                    Some(Err(if patience.is_at_end() {
+                        UpstreamFault::TotalTimedOut
+                    } else {
+                        UpstreamFault::IdleTimedOut
+                    }))
                 }
             },
         };
         match next {
             Some(Ok(data)) => {
                 if let Some(record) = &mut this.record {
-                    record.sent(data.len());
+                    record.sent(&data);
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }

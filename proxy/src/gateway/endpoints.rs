@@ -7,7 +7,10 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::Link;
-use crate::refusal::Refusal;
+use crate::{
+    provider::{Provider, Route},
+    refusal::Refusal,
+};
 
 /// The answer, if `path` (normalised) is one of the gateway's own.
 pub(super) fn answer(
@@ -30,13 +33,14 @@ pub(super) fn answer(
 
 /// Whether this port can serve; on the first port, what all of them can.
 fn health(link: &Link) -> Response<Bytes> {
-    let configured = link.gateway.serving.is_some();
-    let status = match configured {
-        true => StatusCode::OK,
-        false => StatusCode::SERVICE_UNAVAILABLE,
+    let serving = link.gateway.serving.as_ref();
+    let (status, word) = match serving.map(|it| it.current.is_ready()) {
+        Some(true) => (StatusCode::OK, "healthy"),
+        Some(false) => (StatusCode::SERVICE_UNAVAILABLE, "credential_not_ready"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "not_configured"),
     };
     let mut body = json!({
-        "status": if configured { "healthy" } else { "not_configured" },
+        "status": word,
         "service": "keyward",
         "provider": link.provider().name,
         "port": link.provider().port,
@@ -97,7 +101,7 @@ fn reflect(link: &Link) -> Response<Bytes> {
                 "configured": configured,
                 "base_url_variables": addresses.map(|it| &it.0).collect::<Vec<_>>(),
                 "models": null,
-                "models_url": configured.then(|| format!("{}/models", provider.versions.default)),
+                "models_url": models_url(provider).filter(|_| configured),
             })
         })
         .collect();
@@ -105,6 +109,19 @@ fn reflect(link: &Link) -> Response<Bytes> {
         StatusCode::OK,
         &json!({ "endpoints": endpoints, "models_fetch_complete": false }),
     )
+}
+
+/// Where the provider lists its models, if it does and that may be asked.
+fn models_url(provider: &Provider) -> Option<String> {
+    let default = &provider.versions.default;
+    let lists = |it: &&Route| it.method() == "GET" && it.path().ends_with("/models");
+    let path = provider.routes.iter().find(lists)?.path();
+    // A route without a version is the same in all of them.
+    match path {
+        "/models" => Some(format!("{default}{path}")),
+        _ if path.strip_suffix("/models") == Some(default) => Some(path.to_owned()),
+        _ => None,
+    }
 }
 
 fn is_first(link: &Link) -> bool {

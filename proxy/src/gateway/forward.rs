@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use http::{Request, Response, Uri, Version, request::Parts};
 use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Link, Serving,
     body::{RequestBody, ResponseBody},
     path::ApiPath,
-    request_id, strip,
+    request_id,
+    retry::Retrying,
+    strip,
 };
 use crate::{
+    patience::Patience,
     refusal::{Fault, UpstreamFault},
     request_log::Record,
 };
@@ -42,6 +46,7 @@ pub(super) async fn forward(
     mut record: Record,
 ) -> Result<Response<ResponseBody>, (Fault, Record)> {
     let limits = &link.shared().limits;
+    let end = Instant::now() + limits.total;
     // The version and the extensions are the workload's connection's.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
@@ -49,12 +54,30 @@ pub(super) async fn forward(
     if let Err(fault) = body.read_ahead().await {
         return Err((fault, record));
     }
-    let request = Request::from_parts(parts, body);
-    let sent = tokio::time::timeout(limits.first_byte, serving.pool.send(request)).await;
-    let reply = match sent {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(fault)) => return Err((blame(link, fault), record)),
-        Err(_late) => return Err((blame(link, UpstreamFault::FirstByteTimedOut), record)),
+    let mut request = Request::from_parts(parts, body);
+    let mut retrying = Retrying::new(&link.shared().retry, &mut request);
+    let reply = loop {
+        let late = Instant::now() + limits.first_byte;
+        let reply = match timeout_at(late.min(end), serving.pool.send(request)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(fault)) => return Err((blame(link, fault), record)),
+            Err(_late) if end <= late => {
+                return Err((blame(link, UpstreamFault::TotalTimedOut), record));
+            }
+            Err(_late) => return Err((blame(link, UpstreamFault::FirstByteTimedOut), record)),
+        };
+        let answer = &reply.response;
+        let next = retrying
+            .as_mut()
+            .and_then(|it| it.next(answer.status(), answer.headers(), end));
+        let Some((wait, again)) = next else {
+            break reply;
+        };
+        // The answer that nobody gets holds a connection, which waits for nothing.
+        drop(reply);
+        record.retried();
+        tokio::time::sleep(wait).await;
+        request = again;
     };
     let (mut parts, incoming) = reply.response.into_parts();
     // 101 without a request to upgrade is not an answer.
@@ -66,9 +89,11 @@ pub(super) async fn forward(
         .insert(request_id::NAME, record.request_id.clone());
     record.forwarded(parts.status, reply.address, theirs);
     strip::strip_response(&mut parts.headers);
+    record.watch(&parts.headers);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let body = ResponseBody::relayed(incoming, Some(reply.lease), limits.upstream_idle, record);
+    let patience = Patience::new(limits.upstream_idle).until(end);
+    let body = ResponseBody::relayed(incoming, Some(reply.lease), patience, record);
     Ok(Response::from_parts(parts, body))
 }
 

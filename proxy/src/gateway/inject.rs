@@ -1,19 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Puts the real credential, and what else the provider wants, into a stripped request.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 
-use crate::{credential::Credential, provider::Provider};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use zeroize::Zeroizing;
+
+use crate::{
+    credential::Credential,
+    provider::{Carrier, Provider},
+};
 
 /// What is put into every request of one provider: made once for each credential, so that a request
 /// costs a few reference counts.
 ///
 /// No `Debug`: the header is marked sensitive, but there is no need to come near.
 pub(crate) struct Injector {
-    credential: (HeaderName, HeaderValue),
+    credential: Prepared,
     merge: Vec<(HeaderName, HeaderValue)>,
     defaults: Vec<(HeaderName, HeaderValue)>,
     set: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The credential where it is going to be.
+enum Prepared {
+    Header(HeaderName, HeaderValue),
+    /// `name=value`, escaped.
+    Query(Zeroizing<String>),
 }
 
 impl Injector {
@@ -22,10 +35,12 @@ impl Injector {
     pub(crate) fn new(provider: &Provider, credential: &Credential) -> Option<Self> {
         let injection = provider.injection(credential)?;
         Some(Self {
-            credential: (
-                injection.header.clone(),
-                credential.header(&injection.scheme)?,
-            ),
+            credential: match &injection.carrier {
+                Carrier::Header(name) => {
+                    Prepared::Header(name.clone(), credential.header(&injection.scheme)?)
+                }
+                Carrier::Query(name) => Prepared::Query(credential.parameter(name)),
+            },
             merge: injection.merge.clone(),
             defaults: provider.defaults.clone(),
             set: provider.headers.clone(),
@@ -45,8 +60,21 @@ impl Injector {
         for (name, value) in &self.merge {
             merge(headers, name, value);
         }
-        let (name, value) = &self.credential;
-        headers.insert(name.clone(), value.clone());
+        if let Prepared::Header(name, value) = &self.credential {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// The query with the credential, if that is where it belongs.
+    pub(crate) fn inject_query<'a>(&self, query: Option<Cow<'a, str>>) -> Option<Cow<'a, str>> {
+        let Prepared::Query(parameter) = &self.credential else {
+            return query;
+        };
+        let front = match query {
+            Some(query) if !query.is_empty() => format!("{query}&"),
+            _ => String::new(),
+        };
+        Some(Cow::Owned(front + parameter))
     }
 }
 
@@ -113,5 +141,62 @@ mod tests {
         assert_eq!(headers["x-corp-key"], "k");
         assert_eq!(headers["openai-project"], "p");
         assert!(!headers.contains_key("authorization"));
+    }
+
+    #[test]
+    fn copilot_names_the_run_and_its_scheme_depends_on_host_and_token() {
+        let host = |host: &str| format!("run = 'r-1'\n[provider.copilot]\ntarget = '{host}'");
+        for (target, key, expected) in [
+            ("api.githubcopilot.com", "ghu_1", "Bearer ghu_1"),
+            ("api.enterprise.githubcopilot.com", "ghu_1", "token ghu_1"),
+            (
+                "api.business.githubcopilot.com",
+                "github_pat_1",
+                "token github_pat_1",
+            ),
+            ("copilot-api.acme.ghe.com", "gho_1", "token gho_1"),
+            ("api.enterprise.githubcopilot.com", "tid=1", "Bearer tid=1"),
+        ] {
+            let headers = injected(&host(target), "copilot", key, &[]);
+            assert_eq!(headers["authorization"], expected, "{target}");
+            assert_eq!(headers["copilot-integration-id"], "agentic-workflows");
+            assert_eq!(headers["x-interaction-id"], "r-1");
+            assert_eq!(headers["x-initiator"], "agent");
+        }
+        let given = [("x-initiator", "user"), ("copilot-integration-id", "mine")];
+        let headers = injected(&host("api.githubcopilot.com"), "copilot", "ghu_1", &given);
+        assert_eq!(headers["x-initiator"], "user");
+        assert_eq!(headers["copilot-integration-id"], "agentic-workflows");
+        // Elsewhere none of it is said, and without a run's name there is one for the requests of a run.
+        let headers = injected(&host("gw.corp.test"), "copilot", "k", &[]);
+        assert_eq!(headers.len(), 1);
+        let unnamed = injected("", "copilot", "k", &[]);
+        assert_eq!(unnamed["x-interaction-id"].len(), 36);
+    }
+
+    #[test]
+    fn a_credential_may_travel_in_the_query() {
+        let toml =
+            "[provider.maps]\nport = 10010\ntarget = 'maps.test'\ninject = [{ query = 'key' }]";
+        let settings = Settings::try_from(toml::from_str::<RawSettings>(toml).unwrap()).unwrap();
+        let key = Credential::new(b"a&b=c/%".to_vec()).unwrap();
+        let injector = Injector::new(settings.providers.get("maps").unwrap(), &key).unwrap();
+        let mut headers = HeaderMap::new();
+        injector.inject(&mut headers);
+        assert!(headers.is_empty());
+        let with =
+            |query: Option<&'static str>| injector.inject_query(query.map(Cow::Borrowed)).unwrap();
+        assert_eq!(with(None), "key=a%26b%3Dc%2F%25");
+        assert_eq!(with(Some("alt=sse")), "alt=sse&key=a%26b%3Dc%2F%25");
+        for wrong in [
+            "{ query = 'key', header = 'x-key' }",
+            "{ query = 'key', scheme = 'Bearer ' }",
+            "{ query = 'a b' }",
+            "{}",
+        ] {
+            let toml = toml.replace("{ query = 'key' }", wrong);
+            let raw = toml::from_str::<RawSettings>(&toml).unwrap();
+            assert!(Settings::try_from(raw).is_err(), "{wrong}");
+        }
     }
 }

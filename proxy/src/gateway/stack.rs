@@ -93,8 +93,13 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
     }
 
     // 4. A provider without a credential serves nothing.
+    //    One whose credential is not there yet, or not any more, serves nothing for now.
     let Some(serving) = &link.gateway.serving else {
         return Err(Refusal::NotConfigured.into());
+    };
+    let held = serving.current.get();
+    let Some(held) = held.as_ref() else {
+        return Err(Refusal::CredentialNotReady.into());
     };
 
     // 5. Whether it is a well-formed WebSocket handshake, if it asks for an upgrade at all. Before the
@@ -144,7 +149,8 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
 
     // 9. Inject, and only into a request for this provider's own target: the URI is made of the
     //    settings and of a path that cannot climb, never of the workload's `Host`.
-    serving.injector.inject(&mut parts.headers);
+    held.injector.inject(&mut parts.headers);
+    let query = held.injector.inject_query(query);
     parts.uri = forward::uri(serving, &api_path, query.as_deref()).ok_or(Fault::Internal(
         "the target, the base path and the path make no URI",
     ))?;

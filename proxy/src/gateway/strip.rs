@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{
-    provider::{Provider, Providers},
+    provider::{Carrier, Provider, Providers},
     refusal::Refusal,
 };
 
@@ -46,9 +46,20 @@ fn classify(name: &str) -> Class {
 
 fn class_of(name: &str) -> Class {
     match name {
-        "authorization" | "proxy-authorization" | "x-api-key" | "x-goog-api-key" | "api-key" => {
-            Class::Credential
-        }
+        "authorization"
+        | "proxy-authorization"
+        | "x-api-key"
+        | "x-goog-api-key"
+        | "api-key"
+        | "ocp-apim-subscription-key"
+        | "x-amz-security-token"
+        | "x-goog-iam-authorization-token"
+        | "x-serverless-authorization"
+        | "x-auth-token"
+        | "x-access-token"
+        | "x-github-token" => Class::Credential,
+        // Parts of a signature (AWS), which is a credential; without it they say nothing.
+        "x-amz-date" | "x-amz-content-sha256" => Class::Drop,
         // Of this hop (RFC 9110, section 7.6.1), or written anew by the client side.
         "host" | "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "te"
         | "trailer" | "transfer-encoding" | "upgrade" | "http2-settings" | "expect" => Class::Drop,
@@ -63,7 +74,7 @@ fn class_of(name: &str) -> Class {
         | "x-rewrite-url"
         | "x-original-host" => Class::Drop,
         // Whose account is charged is the policy's to say.
-        "openai-organization" | "openai-project" => Class::Drop,
+        "openai-organization" | "openai-project" | "x-goog-user-project" => Class::Drop,
         _ if name.starts_with("x-forwarded-") => Class::Drop,
         _ => Class::Pass,
     }
@@ -98,6 +109,17 @@ impl<'a> Stripper<'a> {
         }
     }
 
+    /// Whether some provider's credential travels in the header of this name, or of one that looks like it.
+    fn is_carrier(self, name: &str) -> bool {
+        let dash = |it: u8| if it == b'_' { b'-' } else { it };
+        let alike =
+            |own: &str| own.len() == name.len() && own.bytes().map(dash).eq(name.bytes().map(dash));
+        let carriers = self.all.iter().flat_map(|it| &it.injections);
+        carriers
+            .into_iter()
+            .any(|it| matches!(&it.carrier, Carrier::Header(own) if alike(own.as_str())))
+    }
+
     /// Removes what may not go on.
     ///
     /// # Errors
@@ -106,9 +128,8 @@ impl<'a> Stripper<'a> {
     pub fn strip(self, headers: &mut HeaderMap) -> Result<(), Refusal> {
         // What `Connection` names goes too, whatever it is, but is judged as a credential first.
         let mut doomed: Vec<HeaderName> = Vec::with_capacity(8);
-        let own = |name: &HeaderName| self.provider.injections.iter().any(|it| it.header == name);
         for name in headers.keys() {
-            let class = match own(name) {
+            let class = match self.is_carrier(name.as_str()) {
                 true => Class::Credential,
                 false => classify(name.as_str()),
             };
@@ -145,30 +166,48 @@ impl<'a> Stripper<'a> {
     ///
     /// As [`Self::judge`].
     pub fn strip_query(self, query: &str) -> Result<Option<Cow<'_, str>>, Refusal> {
-        let is_secret = |part: &&str| {
-            let name = part.split_once('=').map_or(*part, |it| it.0);
-            let plain: String = decode(name)
-                .chars()
-                .filter(|it| !matches!(it, '-' | '_'))
-                .collect();
-            SECRET_PARAMETERS
-                .iter()
-                .any(|it| plain.eq_ignore_ascii_case(it))
+        let class = |part: &str| {
+            let name = part.split_once('=').map_or(part, |it| it.0);
+            self.class_of_parameter(&decode(name))
         };
         // `;` separates parameters for some servers.
         let separators = ['&', ';'];
-        if !query.split(separators).any(|it| is_secret(&it)) {
+        if query.split(separators).all(|it| class(it) == Class::Pass) {
             return Ok(Some(Cow::Borrowed(query)));
         }
-        for part in query.split(separators).filter(is_secret) {
+        let secrets = query
+            .split(separators)
+            .filter(|it| class(it) == Class::Credential);
+        for part in secrets {
             let value = part.split_once('=').map_or("", |it| it.1);
             self.judge(decode(value).as_bytes())?;
         }
-        let kept: Vec<&str> = query
+        let kept = query
             .split(separators)
-            .filter(|it| !is_secret(it))
-            .collect();
+            .filter(|it| class(it) == Class::Pass);
+        let kept: Vec<&str> = kept.collect();
         Ok((!kept.is_empty()).then(|| Cow::Owned(kept.join("&"))))
+    }
+
+    /// What becomes of the parameter of this name.
+    fn class_of_parameter(self, name: &str) -> Class {
+        let plain = |text: &str| -> String {
+            let kept = text
+                .chars()
+                .filter(|it| !matches!(it, '-' | '_' | '$' | '.'));
+            kept.map(|it| it.to_ascii_lowercase()).collect()
+        };
+        let name = plain(name);
+        let carriers = self.all.iter().flat_map(|it| &it.injections);
+        let is_carrier = carriers
+            .into_iter()
+            .any(|it| matches!(&it.carrier, Carrier::Query(own) if plain(own) == name));
+        match name.as_str() {
+            _ if is_carrier => Class::Credential,
+            it if SECRET_PARAMETERS.contains(&it) => Class::Credential,
+            it if OTHER_REQUEST_PARAMETERS.contains(&it) => Class::Drop,
+            _ => Class::Pass,
+        }
     }
 
     /// Whether a credential header's value is nothing, or a placeholder with or without a scheme.
@@ -187,8 +226,28 @@ impl<'a> Stripper<'a> {
     }
 }
 
-/// Query parameters that carry credentials, without `-` and `_`, in lower case.
-const SECRET_PARAMETERS: [&str; 4] = ["key", "apikey", "accesstoken", "xgoogapikey"];
+/// Query parameters that carry credentials, without punctuation, in lower case.
+const SECRET_PARAMETERS: [&str; 10] = [
+    "key",
+    "apikey",
+    "accesstoken",
+    "oauthtoken",
+    "xgoogapikey",
+    "xamzsecuritytoken",
+    "xamzcredential",
+    "xamzsignature",
+    "subscriptionkey",
+    "authorization",
+];
+
+/// Query parameters with which Google's servers, and others, take headers or another method from the URL:
+/// ways to be another request than the one that was judged.
+const OTHER_REQUEST_PARAMETERS: [&str; 4] = [
+    "httpheaders",
+    "httpmethod",
+    "xhttpmethodoverride",
+    "xhttpmethod",
+];
 
 /// Percent-decodes as a form does; what is not an escape stays as it is.
 fn decode(text: &str) -> String {
@@ -388,6 +447,60 @@ mod tests {
         let stripper = Stripper::new(table.get("openai").unwrap(), &table);
         stripper.strip(&mut lenient).unwrap();
         assert!(lenient.is_empty());
+    }
+
+    #[test]
+    fn every_providers_own_header_is_a_credential() {
+        let raw = "[corp]\nport = 10010\ntarget = 'gw.test'\ninject = [{ header = 'x-corp-key' }]";
+        let table = Providers::parse(&toml::from_str(raw).unwrap(), &mut Vec::new());
+        let stripper = Stripper::new(table.get("openai").unwrap(), &table);
+        for name in ["x-corp-key", "x_corp_key", "X-Corp_Key"] {
+            let mut harmless = headers(&[(name, "corp-placeholder-for-credential-isolation")]);
+            assert_eq!(stripper.strip(&mut harmless), Ok(()), "{name}");
+            assert!(harmless.is_empty(), "{name}");
+            let mut foreign = headers(&[(name, "own")]);
+            assert_eq!(
+                stripper.strip(&mut foreign),
+                Err(Refusal::ForeignCredential)
+            );
+        }
+        for (name, value) in [
+            ("x-amz-security-token", "own"),
+            (
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=A/1/us-east-1/bedrock/aws4_request",
+            ),
+        ] {
+            assert_eq!(left(&[(name, value)]), Err(Refusal::ForeignCredential));
+        }
+        for name in ["x-amz-date", "x-amz-content-sha256", "x-goog-user-project"] {
+            assert_eq!(left(&[(name, "x")]), Ok(vec![]), "{name}");
+        }
+        assert_eq!(
+            left(&[("x-amzn-bedrock-trace", "x")]),
+            Ok(vec!["x-amzn-bedrock-trace".to_owned()])
+        );
+    }
+
+    #[test]
+    fn no_parameter_makes_another_request_of_it() {
+        let table = Providers::builtin();
+        let stripper = Stripper::new(table.get("gemini").unwrap(), &table);
+        for query in [
+            "$httpHeaders=authorization:%20x",
+            "%24httpMethod=DELETE",
+            "x-http-method-override=PUT",
+        ] {
+            assert_eq!(stripper.strip_query(query), Ok(None), "{query}");
+        }
+        assert_eq!(
+            stripper.strip_query("alt=sse&$httpMethod=PUT&$alt=json"),
+            Ok(Some(Cow::Borrowed("alt=sse&$alt=json")))
+        );
+        assert_eq!(
+            stripper.strip_query("X-Amz-Signature=0"),
+            Err(Refusal::ForeignCredential)
+        );
     }
 
     #[test]

@@ -32,6 +32,7 @@ use super::{
     websocket::Handshake,
 };
 use crate::{
+    patience::Patience,
     refusal::{Fault, UpstreamFault},
     request_log::Record,
     upstream::to_origin_form,
@@ -121,8 +122,13 @@ fn relay_once(response: Response<Incoming>, link: &Link, record: Record) -> Resp
     head.headers
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
     head.extensions.clear();
-    let idle = link.shared().limits.upstream_idle;
-    Response::from_parts(head, ResponseBody::relayed(incoming, None, idle, record))
+    let limits = &link.shared().limits;
+    let patience =
+        Patience::new(limits.upstream_idle).until(tokio::time::Instant::now() + limits.total);
+    Response::from_parts(
+        head,
+        ResponseBody::relayed(incoming, None, patience, record),
+    )
 }
 
 /// Carries bytes both ways until one side ends, both are silent for too long, or something breaks.

@@ -6,12 +6,13 @@ use std::{collections::BTreeMap, sync::OnceLock};
 use super::Providers;
 use crate::settings::RawProvider;
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("openai", include_str!("../../providers/openai.toml")),
     ("anthropic", include_str!("../../providers/anthropic.toml")),
     ("copilot", include_str!("../../providers/copilot.toml")),
     ("gemini", include_str!("../../providers/gemini.toml")),
     ("vertex", include_str!("../../providers/vertex.toml")),
+    ("bedrock", include_str!("../../providers/bedrock.toml")),
 ];
 
 /// The rows as they are written.

@@ -5,9 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Injection, PORTS, Provider, Providers, Route, Template, Versions, builtin};
-use crate::settings::{
-    RawInjection, RawProvider, RawVersions, Target, check_base_path, is_identifier,
+use super::{
+    Carrier, Injection, PORTS, Provider, Providers, Route, Template, Versions, builtin, is_at,
+    is_host_pattern,
+};
+use crate::{
+    binding::is_shape,
+    credential::Federation,
+    settings::{
+        RawCredential, RawInjection, RawProvider, RawVariant, RawVersions, Target, check_base_path,
+        is_identifier,
+    },
 };
 
 /// Longest name of a provider.
@@ -96,9 +104,29 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
             Err(what) => fault("base-path", what),
         }
     }
-    let injections = injections(row, fault);
+    let federation = match &row.credential {
+        Some(RawCredential::Federated(raw)) => Federation::parse(raw, fault),
+        Some(RawCredential::Reference(_) | RawCredential::Followed(_)) | None => None,
+    };
+    let mut injections = injections(row, fault);
+    if federation.is_some() && row.auth_header.is_none() {
+        // Fetched tokens are bearer tokens wherever a provider takes keys in a header of its own.
+        injections.retain(|it| !it.credential_starts.is_empty());
+        injections.push(Injection {
+            credential_starts: String::new(),
+            credential_shape: None,
+            hosts: Vec::new(),
+            carrier: Carrier::Header(http::header::AUTHORIZATION),
+            scheme: "Bearer ".to_owned(),
+            merge: Vec::new(),
+        });
+    }
     let mut pairs = |setting: &str, from: Option<&BTreeMap<String, String>>| {
-        let carries = |it: &HeaderName| injections.iter().any(|one| one.header == it);
+        let carries = |it: &HeaderName| {
+            injections
+                .iter()
+                .any(|one| matches!(&one.carrier, Carrier::Header(own) if own == it))
+        };
         let mut found = Vec::new();
         for (name, value) in from.into_iter().flatten() {
             let parsed = header(name).filter(|it| !carries(it));
@@ -115,14 +143,38 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
         }
         found
     };
-    let defaults = pairs("defaults", row.defaults.as_ref());
-    let headers = pairs("headers", row.headers.as_ref());
+    // What is said of the provider counts for more than what is said of its variants: of the defaults the
+    // first counts, of what is always set the last.
+    let mut defaults = pairs("defaults", row.defaults.as_ref());
+    let mut headers = Vec::new();
+    let here = |it: &&RawVariant| {
+        target
+            .as_ref()
+            .is_some_and(|(target, _)| !it.hosts.is_empty() && is_at(&it.hosts, &target.host))
+    };
+    let variants = || row.variant.iter().flatten();
+    for variant in variants() {
+        let pairs = [&variant.defaults, &variant.headers].map(|it| pairs("variant", Some(it)));
+        if here(&variant) {
+            let [more, set] = pairs;
+            defaults.extend(more);
+            headers.extend(set);
+        }
+    }
+    headers.extend(pairs("headers", row.headers.as_ref()));
+    if variants().any(|it| it.hosts.is_empty()) {
+        fault("variant", "its hosts are needed");
+    }
+    hosts_are_patterns(variants().flat_map(|it| &it.hosts), "variant", fault);
     let mut routes = Vec::new();
     let lists = [("routes", &row.routes), ("allow", &row.allow)];
-    for (setting, list) in lists {
-        for text in list.iter().flatten() {
+    let lists = lists.map(|(setting, list)| (setting, list.as_deref().unwrap_or_default(), true));
+    let further = variants().map(|it| ("variant", it.routes.as_slice(), here(&it)));
+    for (setting, list, counts) in lists.into_iter().chain(further) {
+        for text in list {
             match Route::parse(text) {
-                Some(route) => routes.push(route),
+                Some(route) if counts => routes.push(route),
+                Some(_) => {}
                 None => fault(
                     setting,
                     &format!("{text:?} is not METHOD /path or METHOD /path/*"),
@@ -160,6 +212,7 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
         defaults,
         headers,
         routes,
+        federation,
         require_placeholder: row.require_placeholder.unwrap_or(true),
     })
 }
@@ -180,16 +233,26 @@ fn injections(row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Vec<Inje
     let written = own.or_else(|| row.inject.clone()).unwrap_or_default();
     let mut found = Vec::new();
     for it in written {
-        let Some(header) = header(&it.header) else {
-            let what = format!(
-                "{:?} is not the name of a header that can carry a credential",
-                it.header
-            );
-            fault(setting, &what);
-            continue;
+        let carrier = match carrier(&it) {
+            Ok(carrier) => carrier,
+            Err(what) => {
+                fault(setting, &what);
+                continue;
+            }
         };
+        hosts_are_patterns(it.hosts.iter(), setting, fault);
+        if let Some(shape) = it
+            .credential_shape
+            .as_deref()
+            .filter(|name| !is_shape(name))
+        {
+            fault(
+                setting,
+                &format!("{shape:?} is not a known shape of credentials"),
+            );
+        }
         let merged = it.merge.iter().filter_map(|(name, value)| {
-            let pair = self::header(name).zip(HeaderValue::from_str(value).ok());
+            let pair = header(name).zip(HeaderValue::from_str(value).ok());
             if pair.is_none() {
                 fault(setting, &format!("{name:?} cannot be merged"));
             }
@@ -201,13 +264,16 @@ fn injections(row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Vec<Inje
         }
         found.push(Injection {
             credential_starts: it.credential_starts,
-            host_ends: it.host_ends,
-            header,
+            credential_shape: it.credential_shape,
+            hosts: it.hosts,
+            carrier,
             scheme: it.scheme,
             merge,
         });
     }
-    let always = |it: &Injection| it.credential_starts.is_empty() && it.host_ends.is_empty();
+    let always = |it: &Injection| {
+        it.credential_starts.is_empty() && it.credential_shape.is_none() && it.hosts.is_empty()
+    };
     if !found.last().is_some_and(always) {
         fault(
             setting,
@@ -215,6 +281,40 @@ fn injections(row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Vec<Inje
         );
     }
     found
+}
+
+/// What carries the credential: a header or, raw, a parameter of the query.
+fn carrier(raw: &RawInjection) -> Result<Carrier, String> {
+    if raw.query.is_empty() {
+        let name = header(&raw.header).ok_or_else(|| {
+            let name = &raw.header;
+            format!("{name:?} is not the name of a header that can carry a credential")
+        })?;
+        return Ok(Carrier::Header(name));
+    }
+    if !(raw.header.is_empty() && raw.scheme.is_empty()) {
+        return Err("query excludes header and scheme".to_owned());
+    }
+    let plain = |it: u8| it.is_ascii_alphanumeric() || b"-._~".contains(&it);
+    match raw.query.bytes().all(plain) {
+        true => Ok(Carrier::Query(raw.query.clone())),
+        false => Err(format!(
+            "{:?} is not a plain name of a parameter",
+            raw.query
+        )),
+    }
+}
+
+fn hosts_are_patterns<'a>(
+    hosts: impl Iterator<Item = &'a String>,
+    setting: &str,
+    fault: &mut impl FnMut(&str, &str),
+) {
+    for it in hosts.filter(|it| !is_host_pattern(it)) {
+        let what =
+            format!("{it:?} is not a host in lower case, *.suffix, or host with * for a label");
+        fault(setting, &what);
+    }
 }
 
 fn versions(raw: Option<&RawVersions>, fault: &mut impl FnMut(&str, &str)) -> Versions {

@@ -12,9 +12,11 @@ use std::{
 pub(crate) struct Line<'a>(&'a mut Vec<u8>);
 
 impl<'a> Line<'a> {
-    /// Begins a line with the time.
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        out.extend_from_slice(b"{\"time\":\"");
+    /// Begins a line with the time, in a field of this name.
+    pub(super) fn new(out: &'a mut Vec<u8>, time: &str) -> Self {
+        out.extend_from_slice(b"{\"");
+        out.extend_from_slice(time.as_bytes());
+        out.extend_from_slice(b"\":\"");
         write_time(out, SystemTime::now());
         out.push(b'"');
         Self(out)

@@ -7,9 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use crate::{gateway::Link, refusal::Fault};
+use super::tokens::Answer;
+use crate::{
+    gateway::Link,
+    refusal::Fault,
+    usage::{Reader, Usage},
+};
 
 /// What was done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +54,18 @@ pub(crate) struct Record {
     fault: Option<Fault>,
     upstream: Option<SocketAddr>,
     upstream_request_id: Option<HeaderValue>,
+    /// How often the request was sent again.
+    retries: u32,
     first_byte: Option<Duration>,
     response_bytes: u64,
     /// Bytes of the other direction, where the guard does not count them.
     tunnelled: u64,
     complete: bool,
+    /// Reads from the answer what it cost.
+    reader: Option<Reader>,
+    streaming: bool,
+    /// What was read so far.
+    usage: Option<Usage>,
 }
 
 impl Record {
@@ -77,10 +89,14 @@ impl Record {
             fault: None,
             upstream: None,
             upstream_request_id: None,
+            retries: 0,
             first_byte: None,
             response_bytes: 0,
             tunnelled: 0,
             complete: false,
+            reader: None,
+            streaming: false,
+            usage: None,
         }
     }
 
@@ -104,10 +120,17 @@ impl Record {
         self.first_byte = Some(self.started.elapsed());
     }
 
+    /// The request is sent again.
+    pub(crate) fn retried(&mut self) {
+        self.retries += 1;
+    }
+
     /// The answer is our own.
     pub(crate) fn answered(&mut self, status: StatusCode, fault: Option<Fault>) {
         self.status = Some(status);
         self.fault = fault;
+        // Its body is said and not sent.
+        self.complete |= self.method == Method::HEAD;
         self.decision = match fault {
             None => Decision::Answered,
             Some(Fault::Downstream(_)) => Decision::Denied,
@@ -115,9 +138,44 @@ impl Record {
         };
     }
 
-    /// Bytes of the answer's body went to the workload.
-    pub(crate) fn sent(&mut self, bytes: usize) {
-        self.response_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+    /// The answer's body has these headers: what it cost is read from it as it passes.
+    pub(crate) fn watch(&mut self, headers: &HeaderMap) {
+        let of = |name| match headers.get(name).map(HeaderValue::to_str) {
+            Some(Ok(value)) => value,
+            Some(Err(_)) | None => "",
+        };
+        let (kind, coding) = (of(header::CONTENT_TYPE), of(header::CONTENT_ENCODING));
+        self.streaming = Reader::is_streaming(kind);
+        self.reader = Reader::new(self.link.provider().dialect, kind, coding);
+    }
+
+    /// Bytes of the answer's body go to the workload.
+    pub(crate) fn sent(&mut self, bytes: &[u8]) {
+        self.response_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if let Some(reader) = &mut self.reader {
+            reader.push(bytes);
+        }
+    }
+
+    /// An answer inside a tunnel is at its end, `bytes` long.
+    pub(crate) fn answer_in_tunnel(&mut self, usage: &Usage, began: Instant, bytes: u64) {
+        self.streaming = true;
+        self.account(usage, began.elapsed(), bytes);
+        let all = self.usage.get_or_insert_default();
+        all.tokens += usage.tokens;
+        all.model.clone_from(&usage.model);
+    }
+
+    fn account(&self, usage: &Usage, duration: Duration, bytes: u64) {
+        let answer = Answer {
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            path: &self.path,
+            status: self.status,
+            streaming: self.streaming,
+            duration,
+            bytes,
+        };
+        answer.account(&self.link, usage);
     }
 
     /// Bytes of a tunnel, from and to the workload.
@@ -139,6 +197,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if let Some(usage) = self.reader.take().and_then(Reader::finish) {
+            self.account(&usage, self.started.elapsed(), self.response_bytes);
+            self.usage = Some(usage);
+        }
         let link = &self.link;
         let request_bytes = link.request_bytes() + self.tunnelled;
         link.end(self.status, self.fault, request_bytes, self.response_bytes);
@@ -173,8 +235,19 @@ impl Drop for Record {
             if let Some(first_byte) = self.first_byte {
                 line.milliseconds("first_byte_ms", first_byte);
             }
+            if self.retries > 0 {
+                line.number("retries", self.retries);
+            }
             line.number("request_bytes", request_bytes);
             line.number("response_bytes", self.response_bytes);
+            if let Some(usage) = &self.usage {
+                if let Some(model) = &usage.model {
+                    line.text("model", model);
+                }
+                for (kind, count) in usage.tokens.kinds() {
+                    line.number(kind.field(), count);
+                }
+            }
             if let Some(upstream) = self.upstream {
                 line.plain("upstream", upstream);
             }

@@ -46,6 +46,10 @@ pub struct Limits {
     pub tunnel_idle: Duration,
     /// Longest life of a tunnel. One day.
     pub tunnel_total: Duration,
+    /// Longest exchange with a provider, from the request's head to the end of its answer. One hour: no
+    /// model answers for longer, and an answer that drips on for ever would keep its connection. A
+    /// WebSocket has no such end: it is the whole run's.
+    pub total: Duration,
 }
 
 impl Default for Limits {
@@ -66,6 +70,7 @@ impl Default for Limits {
             first_bytes: Duration::from_secs(10),
             tunnel_idle: Duration::from_secs(3600),
             tunnel_total: Duration::from_secs(86_400),
+            total: Duration::from_secs(3600),
         }
     }
 }
@@ -154,6 +159,7 @@ impl Limits {
                 raw.tunnel_total_seconds,
                 default.tunnel_total,
             ),
+            total: time("total-seconds", raw.total_seconds, default.total),
         }
     }
 }

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From raw settings to checked ones, every fault named.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use keyward_policy::{Policy, PolicyError};
 
 use super::{
-    Dns, Limits, RawSettings, RawUpstream, Resolution, Settings, SettingsError, UpstreamProxy,
-    UpstreamSettings,
+    Dns, Limits, RawCredential, RawSettings, RawUpstream, Resolution, Retry, Settings,
+    SettingsError, UpstreamProxy, UpstreamSettings,
     target::{check_host, split_port},
 };
 use crate::provider::Providers;
 
 /// Longest run identifier: long enough for a CI system's, short enough for every log line.
 const MAX_RUN: usize = 64;
+
+/// How often an HTTP/2 connection is asked whether it lives, in seconds. A connection that died silently
+/// would otherwise swallow the next request until its own time is over.
+const PING: f64 = 30.0;
 
 impl TryFrom<RawSettings> for Settings {
     type Error = SettingsError;
@@ -33,6 +37,11 @@ impl TryFrom<RawSettings> for Settings {
             faults.push("worker_threads: not between 1 and 64".to_owned());
         }
         let providers = Providers::parse(&raw.providers, &mut faults);
+        // A run without a name gets one here, so that all that its requests say of it is the same.
+        let providers = match &raw.run {
+            Some(run) => providers.for_run(run),
+            None => providers.for_run(&uuid::Uuid::new_v4().to_string()),
+        };
         let mut upstream = parse_upstream(&raw.upstream, &mut faults);
         upstream.proxy = raw
             .upstream_proxy
@@ -41,6 +50,7 @@ impl TryFrom<RawSettings> for Settings {
             .map(Arc::new);
         let dns = Dns::parse(&raw.dns, &mut faults);
         let limits = Limits::parse(&raw.limits, &mut faults);
+        let retry = Retry::parse(&raw.retry, &mut faults);
         let policy = Policy::new(&raw.policy).unwrap_or_else(|PolicyError(found)| {
             faults.extend(found.iter().map(|(at, why)| format!("{at}: {why}")));
             Policy::default()
@@ -53,6 +63,7 @@ impl TryFrom<RawSettings> for Settings {
             policy,
             dns,
             limits,
+            retry,
         };
         if faults.is_empty() {
             Ok(settings)
@@ -81,9 +92,10 @@ fn refuse_files(raw: &RawSettings, faults: &mut Vec<String>) {
         "upstream.ca_files".to_owned(),
     );
     refuse(raw.log.requests.is_some(), "log.requests".to_owned());
+    refuse(raw.log.token_usage.is_some(), "log.token-usage".to_owned());
     for (name, it) in &raw.providers {
         refuse(
-            it.credential.is_some(),
+            !matches!(it.credential, None | Some(RawCredential::Federated(_))),
             format!("provider.{name}.credential"),
         );
     }
@@ -108,7 +120,15 @@ fn parse_upstream(raw: &RawUpstream, faults: &mut Vec<String>) -> UpstreamSettin
     {
         faults.push("upstream.ca_pem: one of them holds no PEM certificate".to_owned());
     }
+    let ping = raw.ping_seconds.unwrap_or(PING);
+    let sensible = (0.1..=3600.0).contains(&ping);
+    if !sensible {
+        faults.push(format!(
+            "upstream.ping-seconds: {ping} is not between 0.1 and 3600"
+        ));
+    }
     UpstreamSettings {
+        ping: Duration::from_secs_f64(if sensible { ping } else { PING }),
         ca_pem: raw.ca_pem.clone(),
         system_roots,
         resolve,

@@ -7,7 +7,10 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
 use keyward_policy::{Answers, RawPolicy};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
 
 use crate::provider::Dialect;
 
@@ -39,6 +42,8 @@ pub struct RawSettings {
     pub dns: RawDns,
     /// Sizes and times.
     pub limits: RawLimits,
+    /// Whether a provider that asks for patience is asked again.
+    pub retry: RawRetry,
     /// Where to write what.
     pub log: RawLog,
 }
@@ -73,9 +78,10 @@ pub struct RawProvider {
     /// Variable of keyward's own environment that names the base path there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_path_variable: Option<String>,
-    /// Where the credential is: `env:NAME` or `file:PATH`. Standalone only: a supervisor sends it.
+    /// Where the credential is, or how it is fetched. References are followed at the start; a supervisor sends
+    /// what it found there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
+    pub credential: Option<RawCredential>,
     /// Variables of keyward's own environment that may hold the credential: the first that is set wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential_variables: Option<Vec<String>>,
@@ -104,7 +110,7 @@ pub struct RawProvider {
     /// Headers set if the workload did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub defaults: Option<BTreeMap<String, String>>,
-    /// Headers set on every request, such as `openai-organization`.
+    /// Headers set on every request, such as `openai-organization`; `{run}` stands for the run's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,
     /// What may be asked: `METHOD /path`, or `METHOD /path/*` with all that lies below.
@@ -113,6 +119,119 @@ pub struct RawProvider {
     /// Further routes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
+    /// What more is so at some targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Vec<RawVariant>>,
+}
+
+/// What more is so if the target is one of some hosts.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawVariant {
+    /// Which: `host`, `*.suffix`, or with `*` for one label.
+    pub hosts: Vec<String>,
+    /// Headers set if the workload did not.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub defaults: BTreeMap<String, String>,
+    /// Headers set on every request.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Further routes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+}
+
+/// Where a credential is, or how it is fetched.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum RawCredential {
+    /// `env:NAME`, `file:PATH`, `cmd:/program argument…`, `systemd:NAME`.
+    Reference(String),
+    /// A file or a command, and how often it is looked at again.
+    Followed(RawFollowed),
+    /// The proxy fetches it itself.
+    Federated(RawFederation),
+}
+
+/// A file or a command, and how often it is looked at again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawFollowed {
+    /// Path of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Absolute path of a program, and its arguments between spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// How often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_seconds: Option<u64>,
+}
+
+/// How the proxy fetches a credential itself. Which fields there are depends on the kind.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct RawFederation {
+    /// `oauth` or `github-oidc`.
+    pub kind: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub fields: BTreeMap<String, String>,
+}
+
+/// The text may be a credential that was written where a reference belongs.
+impl fmt::Debug for RawCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reference(_) => "Reference(**)",
+            Self::Followed(_) => "Followed(**)",
+            Self::Federated(_) => "Federated(**)",
+        })
+    }
+}
+
+/// By hand, so that a fault names what is wrong and not that nothing of three fits.
+impl<'de> Deserialize<'de> for RawCredential {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawCredential;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a reference such as env:NAME, or a table")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<RawCredential, E> {
+                Ok(RawCredential::Reference(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawCredential, A::Error> {
+                let mut fields = BTreeMap::new();
+                let mut seconds = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "refresh-seconds" => seconds = Some(map.next_value()?),
+                        _ => drop(fields.insert(name, map.next_value()?)),
+                    }
+                }
+                if let (Some(kind), None) = (fields.remove("kind"), seconds) {
+                    return Ok(RawCredential::Federated(RawFederation { kind, fields }));
+                }
+                let followed = RawFollowed {
+                    file: fields.remove("file"),
+                    command: fields.remove("command"),
+                    refresh_seconds: seconds,
+                };
+                match fields.keys().next() {
+                    Some(stray) => Err(A::Error::custom(format!(
+                        "{stray:?} does not belong to the credential; without kind it is file or command, \
+                         and refresh-seconds"
+                    ))),
+                    None => Ok(RawCredential::Followed(followed)),
+                }
+            }
+        }
+        from.deserialize_any(Either)
+    }
 }
 
 /// Version prefixes of an API's paths.
@@ -134,11 +253,18 @@ pub struct RawInjection {
     /// Only for credentials that begin like this.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub credential_starts: String,
-    /// Only for targets whose host ends like this.
+    /// Only for credentials of this shape: a name from `proxy/credentials/shapes.toml`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_shape: Option<String>,
+    /// Only for these targets: `host`, `*.suffix`, or with `*` for one label.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Header that carries it; or else `query`.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub host_ends: String,
-    /// Header that carries it.
     pub header: String,
+    /// Parameter of the query that carries it, raw; in place of `header`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub query: String,
     /// Text in front of it, with its space.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub scheme: String,
@@ -183,7 +309,8 @@ impl RawProvider {
             defaults,
             headers,
             routes,
-            allow
+            allow,
+            variant
         )
     }
 
@@ -225,6 +352,9 @@ pub struct RawUpstream {
     /// Whether HTTP/2 is offered to upstreams (default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http2: Option<bool>,
+    /// How often an HTTP/2 connection is asked whether it lives (default 30); it has a third of that to answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping_seconds: Option<f64>,
 }
 
 /// A proxy that everything goes through that leaves.
@@ -298,6 +428,23 @@ pub struct RawLimits {
     pub tunnel_idle_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel_total_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_seconds: Option<f64>,
+}
+
+/// Whether a provider that asks for patience is asked again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawRetry {
+    /// Which answers are waited out, of 429, 503 and 529. None (default): each is the workload's to deal with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub statuses: Vec<u16>,
+    /// How often a request is sent at most, the first time included (default 3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// How long a request waits at most, all its waits together (default 30).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_seconds: Option<f64>,
 }
 
 /// Where to write what.
@@ -308,6 +455,10 @@ pub struct RawLog {
     /// under a supervisor, standard output standalone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<PathBuf>,
+    /// File for what answers cost in tokens, one JSON line each. Standalone only, as `requests`.
+    /// Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_usage: Option<PathBuf>,
     /// `error`, `warn` (default), `info`, `debug`, `trace`: diagnostics, on standard error or the
     /// descriptor that the supervisor passes.
     #[serde(skip_serializing_if = "Option::is_none")]

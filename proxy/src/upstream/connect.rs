@@ -13,11 +13,15 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use keyward_policy::Name;
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Stream, Wire, race, tls::Tls};
 use crate::{
+    backoff::part,
     egress::{Resolver, Via},
     refusal::UpstreamFault,
     settings::{Scheme, Target, UpstreamSettings},
@@ -30,10 +34,11 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// read cannot stop those that do.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 128;
 
-/// How often an HTTP/2 connection is asked whether it lives, and how long it has to answer. A
-/// connection that died silently would otherwise swallow the next request until its own time is over.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a connection is tried, where it is refused or reset before it carried anything.
+const ATTEMPTS: u32 = 3;
+
+/// The longest pause before the second attempt; it doubles with each further one.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Makes connections to one target.
 #[derive(Debug)]
@@ -44,6 +49,7 @@ pub(crate) struct Connector {
     tls: Tls,
     resolver: Resolver,
     time: Duration,
+    ping: Duration,
 }
 
 /// What was agreed on.
@@ -78,6 +84,7 @@ impl Connector {
             tls,
             resolver,
             time,
+            ping: settings.ping,
         }
     }
 
@@ -106,8 +113,8 @@ impl Connector {
                     .timer(TokioTimer::new())
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)
-                    .keep_alive_interval(PING_INTERVAL)
-                    .keep_alive_timeout(PING_TIMEOUT)
+                    .keep_alive_interval(self.ping)
+                    .keep_alive_timeout(self.ping / 3)
                     .keep_alive_while_idle(true)
                     .max_send_buf_size(64 * 1024)
                     .handshake(TokioIo::new(stream))
@@ -144,41 +151,62 @@ impl Connector {
         Ok((sender, address))
     }
 
+    /// TCP and TLS. A server that is just being replaced refuses for a moment; no request has been sent
+    /// yet, so another attempt repeats nothing.
     async fn stream(
         &self,
         http1_only: bool,
     ) -> Result<(Stream<Wire>, SocketAddr, Protocol), UpstreamFault> {
-        let all = async {
-            let wire = match (self.fixed, &self.via) {
-                (Some(address), _) => Wire::Plain(race::dial(address).await?),
-                (None, Some(via)) => {
-                    let port = self.target.port;
-                    via.tunnel(&self.target.host, port).await.map_err(|fault| {
-                        tracing::warn!(target_host = %self.target, %fault, "upstream proxy");
-                        UpstreamFault::Unreachable
-                    })?
-                }
-                (None, None) => Wire::Plain(self.dial_name().await?),
+        let end = Instant::now() + self.time;
+        let mut attempt = 1;
+        loop {
+            let fault = match timeout_at(end, self.try_stream(http1_only)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(fault)) => fault,
+                Err(_late) => return Err(UpstreamFault::ConnectTimedOut),
             };
-            let address = wire
-                .tcp()
-                .peer_addr()
-                .map_err(|_gone| UpstreamFault::Unreachable)?;
-            match self.target.scheme {
-                Scheme::Http => Ok((Stream::Plain(wire), address, Protocol::Http1)),
-                Scheme::Https => {
-                    let tls = self.handshake(wire, http1_only).await?;
-                    let protocol = match tls.get_ref().1.alpn_protocol() {
-                        Some(b"h2") => Protocol::Http2,
-                        Some(_) | None => Protocol::Http1,
-                    };
-                    Ok((Stream::Tls(Box::new(tls)), address, protocol))
-                }
+            let most = PAUSE * 2_u32.pow(attempt - 1);
+            let pause = most / 2 + part(most / 2);
+            let passing = matches!(fault, UpstreamFault::Unreachable | UpstreamFault::Reset);
+            if !passing || attempt == ATTEMPTS || Instant::now() + pause >= end {
+                return Err(fault);
             }
+            tracing::debug!(target_host = %self.target, attempt, "connecting again");
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    async fn try_stream(
+        &self,
+        http1_only: bool,
+    ) -> Result<(Stream<Wire>, SocketAddr, Protocol), UpstreamFault> {
+        let wire = match (self.fixed, &self.via) {
+            (Some(address), _) => Wire::Plain(race::dial(address).await?),
+            (None, Some(via)) => {
+                let port = self.target.port;
+                via.tunnel(&self.target.host, port).await.map_err(|fault| {
+                    tracing::warn!(target_host = %self.target, %fault, "upstream proxy");
+                    UpstreamFault::Unreachable
+                })?
+            }
+            (None, None) => Wire::Plain(self.dial_name().await?),
         };
-        timeout(self.time, all)
-            .await
-            .unwrap_or(Err(UpstreamFault::ConnectTimedOut))
+        let address = wire
+            .tcp()
+            .peer_addr()
+            .map_err(|_gone| UpstreamFault::Unreachable)?;
+        match self.target.scheme {
+            Scheme::Http => Ok((Stream::Plain(wire), address, Protocol::Http1)),
+            Scheme::Https => {
+                let tls = self.handshake(wire, http1_only).await?;
+                let protocol = match tls.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => Protocol::Http2,
+                    Some(_) | None => Protocol::Http1,
+                };
+                Ok((Stream::Tls(Box::new(tls)), address, protocol))
+            }
+        }
     }
 
     async fn handshake(

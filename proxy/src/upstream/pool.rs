@@ -55,6 +55,8 @@ struct Kept<B> {
     protocol: Option<Protocol>,
     http2: Vec<Shared<B>>,
     http1: Vec<Idle<B>>,
+    /// When connecting last failed, and how.
+    failed: Option<(Instant, UpstreamFault)>,
 }
 
 struct Shared<B> {
@@ -159,6 +161,7 @@ where
             protocol: None,
             http2: Vec::new(),
             http1: Vec::new(),
+            failed: None,
         };
         Self {
             connector,
@@ -231,12 +234,23 @@ where
         if self.lock().protocol == Some(Protocol::Http1) {
             return Ok(self.adopt(self.connector.connect().await?));
         }
+        let began = Instant::now();
         let _alone = self.connecting.lock().await;
         // Whoever connected before may have made one that can be shared, or found out that none can.
         if let Some(kept) = self.take_kept() {
             return Ok(kept);
         }
-        Ok(self.adopt(self.connector.connect().await?))
+        // Or it tried for as long as is worth it: a queue of requests fails together, not one by one.
+        if let Some((_, fault)) = self.lock().failed.filter(|(at, _)| *at >= began) {
+            return Err(fault);
+        }
+        match self.connector.connect().await {
+            Ok(connection) => Ok(self.adopt(connection)),
+            Err(fault) => {
+                self.lock().failed = Some((Instant::now(), fault));
+                Err(fault)
+            }
+        }
     }
 
     /// Notes what a new connection tells, and lets others share it if they can.

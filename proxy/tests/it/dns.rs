@@ -226,6 +226,7 @@ impl Door {
         let log = RequestLog::to(file.try_clone().unwrap()).unwrap();
         let logs = Logs {
             requests: RequestLog::none(),
+            tokens: RequestLog::none(),
             audit: log.clone(),
         };
         let settings = Settings::try_from(raw).unwrap();
@@ -560,7 +561,7 @@ async fn the_gateway_asks_the_same_servers() {
     let zone = Zone::new(&[("api.openai.com.", &["127.0.0.1"])]).await;
     let toml = format!(
         "dns.servers = ['{}']\nupstream.resolve = ['x.test=127.0.0.1:1']\n\
-         providers.openai.target = 'api.openai.com:{}'",
+         provider.openai.target = 'api.openai.com:{}'",
         zone.address,
         upstream.address.port()
     );

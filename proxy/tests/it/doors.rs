@@ -56,6 +56,7 @@ impl Doors {
         let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
         let logs = Logs {
             requests: RequestLog::none(),
+            tokens: RequestLog::none(),
             audit: log.clone(),
         };
         let mut server = Server::new(settings, Credentials::new(), logs, Peers::unknown()).unwrap();

@@ -204,7 +204,7 @@ async fn own_endpoints_are_never_forwarded() {
     )
     .await
     .json();
-    assert_eq!(reflect["endpoints"].as_array().unwrap().len(), 5);
+    assert_eq!(reflect["endpoints"].as_array().unwrap().len(), 6);
 
     for address in [gateway.openai, gateway.anthropic, gateway.gemini] {
         for path in [

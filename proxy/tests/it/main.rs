@@ -2,6 +2,8 @@
 //! The proxy from outside: in this process over real TLS, and as a process of its own.
 
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod dns;
 #[cfg(test)]
 mod doors;
@@ -15,6 +17,8 @@ mod http_door;
 mod malformed;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod retry;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]

@@ -72,6 +72,16 @@ fn credentials() -> Credentials {
     credentials
 }
 
+/// The same port over UDP and TCP. One that is free over UDP may be taken over TCP: then another.
+fn dns_sockets() -> (UdpSocket, TcpListener) {
+    let pair = || {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        let tcp = TcpListener::bind(udp.local_addr().ok()?).ok()?;
+        Some((udp, tcp))
+    };
+    (0..100).find_map(|_| pair()).unwrap()
+}
+
 fn settings(upstream: &Upstream) -> RawSettings {
     let mut settings = RawSettings {
         run: Some("run-1".to_owned()),
@@ -99,8 +109,7 @@ impl Supervised {
         let audit = tempfile::tempfile().unwrap();
         let diagnostics = tempfile::tempfile().unwrap();
         let gateway = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let dns = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let dns_tcp = TcpListener::bind(dns.local_addr().unwrap()).unwrap();
+        let (dns, dns_tcp) = dns_sockets();
         let before = Instant::now();
         let child = command(&path)
             .arg("--supervised")
@@ -446,7 +455,7 @@ async fn alone_it_reads_a_file_and_refuses_a_bad_one() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert!(
-        error.contains("providers.openai.credential") && error.contains("run:"),
+        error.contains("provider.openai.credential") && error.contains("run:"),
         "{error}"
     );
     assert!(!error.contains("sk-not-a-reference"), "{error}");

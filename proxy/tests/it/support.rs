@@ -7,7 +7,7 @@ use std::{
     fs::File,
     future::Future,
     io::{Read as _, Seek as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener},
     pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use keyward_proxy::{
     credential::{Credential, Credentials},
     peers::Peers,
+    provider::Providers,
     request_log::RequestLog,
     server::{Logs, Server},
     settings::{RawSettings, Settings},
@@ -52,7 +53,19 @@ pub(crate) struct Ca {
 impl Ca {
     /// For the providers' real names.
     pub(crate) fn new() -> Self {
-        Self::for_names(&["api.openai.com", "api.anthropic.com"])
+        Self::for_names(&[
+            "api.openai.com",
+            "api.anthropic.com",
+            "api.githubcopilot.com",
+            "api.enterprise.githubcopilot.com",
+            "api.business.githubcopilot.com",
+            "copilot-api.acme.ghe.com",
+            "generativelanguage.googleapis.com",
+            "aiplatform.googleapis.com",
+            "bedrock-runtime.us-east-1.amazonaws.com",
+            "acme.openai.azure.com",
+            "gw.corp.test",
+        ])
     }
 
     pub(crate) fn for_names(names: &[&str]) -> Self {
@@ -102,7 +115,8 @@ pub(crate) struct Seen {
     pub(crate) connection: usize,
 }
 
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+pub(crate) type Body = BoxBody<Bytes, Infallible>;
+type Answer = Response<Body>;
 type Handler = Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// An upstream that records and answers.
@@ -226,13 +240,17 @@ pub(crate) fn text(status: u16, body: &str) -> Answer {
     Response::builder().status(status).body(body).unwrap()
 }
 
-/// A gateway with real credentials for both providers, in front of `upstream`.
+/// A gateway for every provider, in front of `upstream`.
 pub(crate) struct Gateway {
     pub(crate) openai: SocketAddr,
     pub(crate) anthropic: SocketAddr,
     pub(crate) gemini: SocketAddr,
+    /// Each provider's port.
+    pub(crate) ports: BTreeMap<String, SocketAddr>,
     log: RequestLog,
     log_file: File,
+    tokens: RequestLog,
+    tokens_file: File,
     drain: Option<tokio::sync::oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<()>,
 }
@@ -242,47 +260,60 @@ impl Gateway {
         Self::with(upstream, ca, "")
     }
 
-    /// `toml` adds to the settings.
+    /// With real credentials for two providers; `toml` adds to the settings.
     pub(crate) fn with(upstream: SocketAddr, ca: &Ca, toml: &str) -> Self {
+        let keys = [("openai", OPENAI_KEY), ("anthropic", ANTHROPIC_KEY)];
+        Self::serving(upstream, ca, toml, &keys)
+    }
+
+    /// With these credentials.
+    pub(crate) fn serving(
+        upstream: SocketAddr,
+        ca: &Ca,
+        toml: &str,
+        keys: &[(&str, &str)],
+    ) -> Self {
         let mut raw: RawSettings = toml::from_str(toml).unwrap();
         raw.upstream.ca_pem.push(ca.pem.clone());
         raw.upstream.system_roots.get_or_insert(false);
         if raw.upstream.resolve.is_empty() {
-            raw.upstream
-                .resolve
-                .push(format!("api.openai.com={upstream}"));
-            raw.upstream
-                .resolve
-                .push(format!("api.anthropic.com={upstream}"));
+            let table = Providers::parse(&raw.providers, &mut Vec::new());
+            let hosts = table.iter().map(|it| it.target.host.as_str());
+            let names = hosts.filter(|it| it.parse::<IpAddr>().is_err());
+            let fixed = names.map(|it| format!("{it}={upstream}"));
+            raw.upstream.resolve.extend(fixed);
         }
         let settings = Settings::try_from(raw).unwrap();
         let providers = settings.providers.clone();
         let mut credentials = Credentials::new();
-        for (name, key) in [("openai", OPENAI_KEY), ("anthropic", ANTHROPIC_KEY)] {
+        for (name, key) in keys {
             let key = Credential::new(key.as_bytes().to_vec()).unwrap();
             credentials.insert(name, key);
         }
-        let log_file = tempfile::tempfile().unwrap();
+        // Reading moves the place where the next line would go; appending does not ask for it.
+        let log_file = tempfile::Builder::new().append(true).tempfile();
+        let log_file = log_file.unwrap().into_file();
         let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
+        let tokens_file = tempfile::tempfile().unwrap();
+        let tokens = RequestLog::to(tokens_file.try_clone().unwrap()).unwrap();
         let mut server = Server::new(
             settings,
             credentials,
             Logs {
                 requests: log.clone(),
+                tokens: tokens.clone(),
                 audit: RequestLog::none(),
             },
             Peers::unknown(),
         )
         .unwrap();
-        let addresses: BTreeMap<&str, SocketAddr> = ["openai", "anthropic", "gemini"]
-            .into_iter()
-            .map(|name| {
+        let ports: BTreeMap<String, SocketAddr> = providers
+            .iter()
+            .map(|provider| {
                 let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
                 let address = listener.local_addr().unwrap();
-                server
-                    .add_gateway(Arc::clone(providers.get(name).unwrap()), listener)
-                    .unwrap();
-                (name, address)
+                server.add_gateway(Arc::clone(provider), listener).unwrap();
+                (provider.name.clone(), address)
             })
             .collect();
         server.load_roots().unwrap();
@@ -293,11 +324,14 @@ impl Gateway {
             }
         }));
         Self {
-            openai: addresses["openai"],
-            anthropic: addresses["anthropic"],
-            gemini: addresses["gemini"],
+            openai: ports["openai"],
+            anthropic: ports["anthropic"],
+            gemini: ports["gemini"],
+            ports,
             log,
             log_file,
+            tokens,
+            tokens_file,
             drain: Some(drain),
             task,
         }
@@ -314,6 +348,16 @@ impl Gateway {
         let mut text = String::new();
         self.log_file.read_to_string(&mut text).unwrap();
         text
+    }
+
+    /// The accounts of tokens so far.
+    pub(crate) fn tokens(&mut self) -> Vec<serde_json::Value> {
+        self.tokens.flush(PATIENCE);
+        self.tokens_file.rewind().unwrap();
+        let mut text = String::new();
+        self.tokens_file.read_to_string(&mut text).unwrap();
+        let lines = text.lines();
+        lines.map(|it| serde_json::from_str(it).unwrap()).collect()
     }
 
     /// The request log once it has `count` lines.

@@ -63,6 +63,7 @@ impl World {
         let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
         let logs = Logs {
             requests: RequestLog::none(),
+            tokens: RequestLog::none(),
             audit: log.clone(),
         };
         let table = Table::default();

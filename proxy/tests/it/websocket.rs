@@ -34,7 +34,7 @@ const SMUGGLED: &str = "POST /v1/files HTTP/1.1\r\nHost: api.openai.com\r\n\
                         Authorization: Bearer sk-own\r\nContent-Length: 5\r\n\r\nhello";
 
 /// Reads one head, without its empty line.
-async fn head<S: tokio::io::AsyncRead + Unpin>(stream: &mut S) -> String {
+pub(crate) async fn head<S: tokio::io::AsyncRead + Unpin>(stream: &mut S) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("a whole head"));
@@ -42,7 +42,7 @@ async fn head<S: tokio::io::AsyncRead + Unpin>(stream: &mut S) -> String {
     String::from_utf8(head).unwrap().trim_end().to_owned()
 }
 
-fn accept(head: &str) -> String {
+pub(crate) fn accept(head: &str) -> String {
     let key = head
         .lines()
         .find_map(|it| it.strip_prefix("sec-websocket-key: "))

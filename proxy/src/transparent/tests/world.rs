@@ -82,6 +82,7 @@ impl World {
         let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
         let logs = Logs {
             requests: RequestLog::none(),
+            tokens: RequestLog::none(),
             audit: log.clone(),
         };
         let settings = Settings::try_from(raw).unwrap();

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Follows references to credentials, for whoever starts the proxy: the supervisor, or the standalone start.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use zeroize::Zeroizing;
+
+use super::{
+    MAX_CREDENTIAL,
+    federation::{CLIENT_SECRET, OIDC_TOKEN, REFRESH_TOKEN},
+};
+use crate::settings::{RawCredential, RawProvider};
+
+/// How long a command may take.
+pub const COMMAND_TIME: Duration = Duration::from_secs(30);
+
+/// Where the runner of a job says how to ask for the job's identity.
+const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// A variable of keyward's own environment.
+    Variable(String),
+    /// A file.
+    File(PathBuf),
+    /// What a program says: its absolute path, then its arguments.
+    Command(Vec<String>),
+}
+
+/// A reference, and what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Followed {
+    /// Where the secret goes.
+    pub slot: String,
+    /// Name of the setting, for faults.
+    pub setting: String,
+    /// Where the secret is.
+    pub reference: Reference,
+    /// How often it is looked at again, if that was said.
+    pub refresh: Option<Duration>,
+}
+
+impl Reference {
+    /// Reads `env:NAME`, `file:PATH`, `cmd:/program argument…` or `systemd:NAME`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong. The text is never quoted: it may be a credential that was written where a reference belongs.
+    pub fn parse(
+        text: &str,
+        variable: &impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("env", name)) => Ok(Self::Variable(name.to_owned())),
+            Some(("file", path)) => Ok(Self::File(PathBuf::from(path))),
+            Some(("cmd", command)) => {
+                let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+                match words.first().is_some_and(|it| it.starts_with('/')) {
+                    true => Ok(Self::Command(words)),
+                    false => Err("the program has to be given by its absolute path".to_owned()),
+                }
+            }
+            Some(("systemd", name)) => {
+                if name.is_empty() || name.contains('/') || name.starts_with('.') {
+                    return Err("the name of a systemd credential has no slash".to_owned());
+                }
+                let directory = variable("CREDENTIALS_DIRECTORY")
+                    .and_then(|it| String::from_utf8(it.to_vec()).ok())
+                    .ok_or("CREDENTIALS_DIRECTORY is not set; systemd sets it for a service")?;
+                Ok(Self::File(Path::new(&directory).join(name)))
+            }
+            Some(_) | None => {
+                Err("it must be env:NAME, file:PATH, cmd:/program or systemd:NAME".to_owned())
+            }
+        }
+    }
+}
+
+/// Takes the references out of the settings; what is left may be given to the proxy. Federated credentials stay,
+/// without their secrets, and learn from `variable` where a job's identity is asked for.
+pub fn take(
+    providers: &mut BTreeMap<String, RawProvider>,
+    variable: &impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
+    faults: &mut Vec<String>,
+) -> Vec<Followed> {
+    let mut found = Vec::new();
+    for (name, provider) in providers {
+        let setting = format!("provider.{name}.credential");
+        let mut add = |slot: String, setting: String, text: &str, refresh| match Reference::parse(
+            text, variable,
+        ) {
+            Ok(reference) => found.push(Followed {
+                slot,
+                setting,
+                reference,
+                refresh,
+            }),
+            Err(what) => faults.push(format!("{setting}: {what}")),
+        };
+        match provider.credential.take() {
+            None => {}
+            Some(RawCredential::Reference(text)) => add(name.clone(), setting, &text, None),
+            Some(RawCredential::Followed(it)) => {
+                let refresh = it.refresh_seconds.map(Duration::from_secs);
+                if refresh.is_some_and(|it| it.is_zero()) {
+                    faults.push(format!("{setting}.refresh-seconds: it is 0"));
+                    continue;
+                }
+                match (it.file, it.command) {
+                    (Some(path), None) => {
+                        add(name.clone(), setting, &format!("file:{path}"), refresh);
+                    }
+                    (None, Some(command)) => {
+                        add(name.clone(), setting, &format!("cmd:{command}"), refresh);
+                    }
+                    (None, None) | (Some(_), Some(_)) => {
+                        faults.push(format!("{setting}: it needs a file, a command, or a kind"));
+                    }
+                }
+            }
+            Some(RawCredential::Federated(mut it)) => {
+                for part in [CLIENT_SECRET, REFRESH_TOKEN] {
+                    if let Some(text) = it.fields.remove(part) {
+                        let slot = format!("{name}.{part}");
+                        add(slot, format!("{setting}.{part}"), &text, None);
+                    }
+                }
+                if it.kind == "github-oidc" {
+                    let url =
+                        variable(REQUEST_URL).and_then(|it| String::from_utf8(it.to_vec()).ok());
+                    if let Some(url) = url {
+                        it.fields.entry("request-url".to_owned()).or_insert(url);
+                    }
+                    let text = format!("env:{REQUEST_TOKEN}");
+                    add(format!("{name}.{OIDC_TOKEN}"), setting, &text, None);
+                }
+                provider.credential = Some(RawCredential::Federated(it));
+            }
+        }
+    }
+    found
+}
+
+/// What tells whether a file is another one than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    inode: (u64, u64),
+    size: u64,
+    changed: Option<SystemTime>,
+}
+
+impl Stamp {
+    /// Of the file as it is now; `None` if there is none.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self {
+            inode: (found.dev(), found.ino()),
+            size: found.len(),
+            changed: found.modified().ok(),
+        })
+    }
+}
+
+/// Reads a file that holds a secret.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let named = |error| format!("{}: {error}", path.display());
+    let file = fs::File::open(path).map_err(named)?;
+    read_some(file).map_err(named)
+}
+
+/// Refuses a program that somebody else could put another in the place of: what it is, and every directory on the
+/// way to it, must belong to root or to `own`, and nobody else may write there.
+///
+/// # Errors
+///
+/// Which of them it is.
+pub fn check_program(program: &Path, own: u32) -> Result<(), String> {
+    let real = fs::canonicalize(program);
+    let real = real.map_err(|error| format!("{}: {error}", program.display()))?;
+    for part in real.ancestors() {
+        let found = fs::metadata(part).map_err(|error| format!("{}: {error}", part.display()))?;
+        if ![0, own].contains(&found.uid()) || found.mode() & 0o022 != 0 {
+            let part = part.display();
+            let whom = if own == 0 {
+                "root"
+            } else {
+                "root and the user that runs it"
+            };
+            return Err(format!(
+                "{}: not run, because others than {whom} may write {part}\n  \
+                 hint: let it belong to root, with mode 755",
+                program.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a program and takes what it says. It gets no input and a clean environment; `prepare` may change whom it
+/// runs as.
+///
+/// # Errors
+///
+/// When it cannot be run, fails, or takes longer than [`COMMAND_TIME`]. What it said is not in the error.
+pub fn run_command(
+    words: &[String],
+    prepare: impl FnOnce(&mut Command),
+) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (program, arguments) = words.split_first().ok_or("there is no program")?;
+    let named = |what: &dyn std::fmt::Display| format!("{program}: {what}");
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    prepare(&mut command);
+    let mut child = command.spawn().map_err(|error| named(&error))?;
+    let output = child.stdout.take().ok_or_else(|| named(&"no output"))?;
+    let reading = thread::spawn(move || read_some(output));
+    let deadline = Instant::now() + COMMAND_TIME;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|error| named(&error))? {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            child.kill().ok();
+            child.wait().ok();
+            return Err(named(&"it was stopped after 30 s"));
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    if !status.success() {
+        return Err(named(&status));
+    }
+    // One that left a process behind may keep its output open; that is not waited for.
+    while !reading.is_finished() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
+    if !reading.is_finished() {
+        return Err(named(&"its output did not end"));
+    }
+    match reading.join() {
+        Ok(output) => output.map_err(|error| named(&error)),
+        Err(_panic) => Err(named(&"its output cannot be read")),
+    }
+}
+
+/// As much as a credential with white space around it may have; what is longer is found out later.
+fn read_some(from: impl std::io::Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    const MOST: usize = MAX_CREDENTIAL + 1024;
+    // Never grows, so that no copy is left behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST + 1));
+    let most = u64::try_from(MOST).unwrap_or(u64::MAX);
+    from.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &[&str]) -> Vec<String> {
+        text.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn references_are_taken_out_and_faults_are_named() {
+        let mut providers: BTreeMap<String, RawProvider> = toml::from_str(
+            "[a]\ncredential = 'env:A'\n[b]\ncredential = { command = '/bin/x y', refresh-seconds = 600 }\n\
+             [c]\ncredential = 'sk-very-secret'\n[d]\ncredential = 'cmd:relative'\n[e]\ncredential = 'systemd:key'\n\
+             [f]\ncredential = { kind = 'oauth', client-id = 'c', client-secret = 'file:/s', token-url = 'https://t' }\n\
+             [g]\ncredential = { kind = 'github-oidc', exchange = 'azure' }",
+        )
+        .unwrap();
+        let variable = |name: &str| {
+            let value: &[u8] = match name {
+                "CREDENTIALS_DIRECTORY" => b"/run/credentials/x",
+                REQUEST_URL => b"https://token.test/?v=1",
+                _ => return None,
+            };
+            Some(Zeroizing::new(value.to_vec()))
+        };
+        let mut faults = Vec::new();
+        let found = take(&mut providers, &variable, &mut faults);
+        let found: Vec<_> = found
+            .iter()
+            .map(|it| (it.slot.as_str(), &it.reference))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("a", &Reference::Variable("A".to_owned())),
+                ("b", &Reference::Command(words(&["/bin/x", "y"]))),
+                ("e", &Reference::File("/run/credentials/x/key".into())),
+                ("f.client-secret", &Reference::File("/s".into())),
+                (
+                    "g.oidc-token",
+                    &Reference::Variable(REQUEST_TOKEN.to_owned())
+                ),
+            ]
+        );
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].starts_with("provider.c.credential: "));
+        assert!(!faults.join("").contains("secret"), "{faults:?}");
+        assert!(!format!("{providers:?}").contains("secret"));
+        let Some(RawCredential::Federated(g)) = &providers["g"].credential else {
+            unreachable!()
+        };
+        assert_eq!(g.fields["request-url"], "https://token.test/?v=1");
+        let wrong = "[a]\ncredential = { comand = '/x' }";
+        let wrong = toml::from_str::<BTreeMap<String, RawProvider>>(wrong).unwrap_err();
+        assert!(wrong.to_string().contains("comand"), "{wrong}");
+    }
+
+    #[test]
+    fn a_command_has_a_clean_environment_and_its_failure_is_told() {
+        let said = run_command(&words(&["/usr/bin/env"]), |_| {}).unwrap();
+        assert_eq!(said.as_slice(), b"PATH=/usr/bin:/bin\n");
+        let fault = run_command(&words(&["/bin/false"]), |_| {}).unwrap_err();
+        assert!(fault.starts_with("/bin/false: exit status"), "{fault}");
+        assert!(run_command(&words(&["/no/such/program"]), |_| {}).is_err());
+    }
+
+    #[test]
+    fn a_program_that_others_may_write_is_refused() {
+        check_program(Path::new("/usr/bin/env"), 0).unwrap();
+        // The directory for temporary files is everybody's.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let fault = check_program(file.path(), 0).unwrap_err();
+        assert!(fault.contains("may write"), "{fault}");
+    }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Credentials that change while the proxy runs.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use super::{Client, Credential, Credentials, Fetcher, keep};
+use crate::{
+    gateway::Current,
+    provider::{Provider, Providers},
+};
+
+/// Puts a new credential in the place of one that the proxy was started with. Requests that are under way keep
+/// the one that they were sent with.
+#[derive(Clone)]
+pub struct Rotation(Arc<Slots>);
+
+struct Slots {
+    /// By provider: what is injected.
+    currents: BTreeMap<String, Arc<Current>>,
+    /// By slot: who fetches with it.
+    fetchers: BTreeMap<String, Arc<Notify>>,
+    /// What credentials are fetched with.
+    inputs: Arc<ArcSwap<Credentials>>,
+}
+
+/// The proxy was started without this slot: it has no use for what would be in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a credential that this run was started with")]
+pub struct NoSuchSlot(pub String);
+
+impl Rotation {
+    pub(crate) fn new(providers: &Providers, credentials: &Credentials) -> Self {
+        let (mut currents, mut fetchers) = (BTreeMap::new(), BTreeMap::new());
+        let mut inputs = Credentials::new();
+        for provider in providers.iter().filter(|it| credentials.serve(it)) {
+            let current = Current::new(Arc::clone(provider));
+            if let Some(federation) = &provider.federation {
+                let changed = Arc::new(Notify::new());
+                for part in federation.parts() {
+                    let slot = format!("{}.{part}", provider.name);
+                    if let Some(input) = credentials.get(&slot) {
+                        inputs.insert(&slot, input.clone());
+                    }
+                    fetchers.insert(slot, Arc::clone(&changed));
+                }
+            } else {
+                let there = credentials.get(&provider.name);
+                // Checked settings always have a way to put a credential in.
+                if !there.is_some_and(|it| current.put(it, None)) {
+                    continue;
+                }
+            }
+            currents.insert(provider.name.clone(), Arc::new(current));
+        }
+        Self(Arc::new(Slots {
+            currents,
+            fetchers,
+            inputs: Arc::new(ArcSwap::from_pointee(inputs)),
+        }))
+    }
+
+    /// Serves all later requests with `credential`, or fetches all later tokens with it.
+    ///
+    /// # Errors
+    ///
+    /// When the proxy was started without this slot.
+    pub fn replace(&self, slot: &str, credential: &Credential) -> Result<(), NoSuchSlot> {
+        if !self.has(slot) {
+            return Err(NoSuchSlot(slot.to_owned()));
+        }
+        if let Some(changed) = self.0.fetchers.get(slot) {
+            self.0.inputs.rcu(|inputs| {
+                let mut inputs = Credentials::clone(inputs);
+                inputs.insert(slot, credential.clone());
+                inputs
+            });
+            changed.notify_one();
+            return Ok(());
+        }
+        let current = self.0.currents.get(slot);
+        match current.is_some_and(|it| it.put(credential, None)) {
+            true => Ok(()),
+            false => Err(NoSuchSlot(slot.to_owned())),
+        }
+    }
+
+    /// Does that for each; says how many there were. If one has no slot, none is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::replace`], for the first.
+    pub fn replace_all(&self, credentials: &Credentials) -> Result<usize, NoSuchSlot> {
+        if let Some((stray, _)) = credentials.iter().find(|(slot, _)| !self.has(slot)) {
+            return Err(NoSuchSlot(stray.to_owned()));
+        }
+        let replaced = credentials.iter().map(|(slot, it)| self.replace(slot, it));
+        Ok(replaced.collect::<Result<Vec<()>, _>>()?.len())
+    }
+
+    /// Whether something can be put there. What is fetched is nobody else's to put.
+    fn has(&self, slot: &str) -> bool {
+        let fetched = |provider: &str| {
+            let mut slots = self.0.fetchers.keys();
+            slots.any(|it| it.rsplit_once('.').is_some_and(|it| it.0 == provider))
+        };
+        self.0.fetchers.contains_key(slot) || (self.0.currents.contains_key(slot) && !fetched(slot))
+    }
+
+    /// What keeps a provider's token fresh, if its tokens are fetched.
+    pub(crate) fn keeping(
+        &self,
+        provider: &Provider,
+        client: Client,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let federation = provider.federation.clone()?;
+        let current = self.current(&provider.name)?;
+        let slot = format!("{}.{}", provider.name, federation.parts().first()?);
+        let changed = Arc::clone(self.0.fetchers.get(&slot)?);
+        let inputs = Arc::clone(&self.0.inputs);
+        let fetcher = Fetcher::new(client, &provider.name, federation, inputs);
+        Some(keep(provider.name.clone(), fetcher, current, changed))
+    }
+
+    /// Names of the providers that can be served.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = &str> {
+        self.0.currents.keys().map(String::as_str)
+    }
+
+    pub(crate) fn current(&self, provider: &str) -> Option<Arc<Current>> {
+        self.0.currents.get(provider).map(Arc::clone)
+    }
+}
+
+impl fmt::Debug for Rotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.currents.keys()).finish()
+    }
+}

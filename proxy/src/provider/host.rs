@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Hosts as the data files name them.
+
+/// Whether `host` (lower case) is what `pattern` says: the host itself; `*.x` for every name below `x`; a
+/// `*` between dots for one label.
+pub(crate) fn is_host(pattern: &str, host: &str) -> bool {
+    if let Some(suffix) = pattern.strip_prefix('*') {
+        return host.len() > suffix.len() && host.ends_with(suffix);
+    }
+    let (mut own, mut asked) = (pattern.split('.'), host.split('.'));
+    loop {
+        match (own.next(), asked.next()) {
+            (None, None) => return true,
+            (Some(label), Some(found)) if label == found || (label == "*" && !found.is_empty()) => {
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// Whether this is such a pattern. A star alone, or one within a label, is not.
+pub(crate) fn is_host_pattern(pattern: &str) -> bool {
+    let plain = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-' || it == b'_';
+    let label = |it: &str| it == "*" || (!it.is_empty() && it.bytes().all(plain));
+    // What a pattern names has at least two labels of its own at the end: no whole top-level domain.
+    let own = pattern.rsplit('.').take_while(|it| *it != "*").count();
+    pattern.split('.').all(label) && (own >= 2 || !pattern.contains('*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_are_whole_labels() {
+        for (pattern, host, fits) in [
+            ("a.test", "a.test", true),
+            ("a.test", "b.a.test", false),
+            ("*.a.test", "b.a.test", true),
+            ("*.a.test", "c.b.a.test", true),
+            ("*.a.test", "a.test", false),
+            ("*.a.test", "ba.test", false),
+            ("x.*.a.test", "x.y.a.test", true),
+            ("x.*.a.test", "x.a.test", false),
+            ("x.*.a.test", "x.y.z.a.test", false),
+            ("x.*.a.test", "y.x.a.test", false),
+        ] {
+            assert_eq!(is_host(pattern, host), fits, "{pattern} {host}");
+        }
+        for pattern in [
+            "",
+            "*",
+            "*.com",
+            "A.test",
+            "a*.b.test",
+            "a..b",
+            ".a.test",
+            "a b",
+        ] {
+            assert!(!is_host_pattern(pattern), "{pattern}");
+        }
+        for pattern in ["a.test", "*.a.test", "x.*.a.test", "localhost"] {
+            assert!(is_host_pattern(pattern), "{pattern}");
+        }
+    }
+}
