@@ -11,10 +11,12 @@ use clap::{Args, Parser, Subcommand};
 use self::providers::credential_variables;
 use crate::endpoints;
 
+mod limits;
 mod logs;
 mod policy;
 mod providers;
 
+pub use limits::*;
 pub use logs::*;
 pub use policy::*;
 pub use providers::*;
@@ -141,6 +143,9 @@ pub struct RunArgs {
         help_heading = "Providers"
     )]
     pub resolve: Vec<String>,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
 
     #[command(flatten)]
     pub egress: EgressArgs,

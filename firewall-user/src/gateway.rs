@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 mod faults;
 
-use crate::cli::{self, ProviderArgs};
+use crate::cli::{self, LimitArgs, ProviderArgs, Scan};
 
 /// Settings of the gateway as they are written, and who wrote them.
 #[derive(Clone, Debug)]
@@ -37,6 +37,64 @@ impl<'a> Asked<'a> {
         if let Some(place) = self.place(path) {
             *place = value.into();
             self.flags.insert(path.join("."), source.to_owned());
+        }
+    }
+
+    /// Adds to a list: those of files stay.
+    fn add(&mut self, path: &[&str], values: &[String], source: &str) {
+        if values.is_empty() {
+            return;
+        }
+        let joined = path.join(".");
+        let Some(place) = self.place(path) else {
+            return;
+        };
+        let new = values.iter().map(|it| Value::String(it.clone()));
+        if let Value::Array(list) = place {
+            list.extend(new);
+        } else {
+            *place = Value::Array(new.collect());
+            self.flags.insert(joined, source.to_owned());
+        }
+    }
+
+    /// How much may be asked, which models, and what is looked for.
+    pub fn limits(&mut self, flags: &LimitArgs) {
+        for (key, value, flag) in [
+            (
+                "requests-per-minute",
+                flags.rate_limit_rpm,
+                "--rate-limit-rpm",
+            ),
+            (
+                "requests-per-hour",
+                flags.rate_limit_rph,
+                "--rate-limit-rph",
+            ),
+            (
+                "bytes-per-minute",
+                flags.rate_limit_bytes_pm,
+                "--rate-limit-bytes-pm",
+            ),
+            ("runs", flags.max_runs, "--max-runs"),
+            ("tokens", flags.max_tokens, "--max-tokens"),
+            (
+                "concurrent-requests",
+                flags.max_concurrent,
+                "--max-concurrent",
+            ),
+        ] {
+            if let Some(value) = value {
+                self.set(&["spend", key], value, flag);
+            }
+        }
+        if let Some(value) = flags.max_cost {
+            self.set(&["spend", "dollars"], value, "--max-cost");
+        }
+        self.add(&["models", "allow"], &flags.allow_model, "--allow-model");
+        self.add(&["models", "deny"], &flags.deny_model, "--deny-model");
+        if let Some(mode) = flags.scan.map(Scan::name) {
+            self.set(&["scan", "mode"], mode, "--scan");
         }
     }
 

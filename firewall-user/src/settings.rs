@@ -174,10 +174,10 @@ pub fn resolve(
     let sections = source.gateway();
     let mut asked = Asked::new(&sections);
     asked.targets(&args.providers, |name| host.text(name).map(str::to_owned));
+    asked.limits(&args.limits);
     let mut gateway = asked.settings(&mut faults.0);
     let mut wrong = Vec::new();
-    let references =
-        credentials::references(&mut gateway, |name| host.lookup(name), &mut wrong);
+    let references = credentials::references(&mut gateway, |name| host.lookup(name), &mut wrong);
     let wrong = wrong.iter().map(|it| asked.place_fault(it));
     faults.0.extend(wrong);
     let providers = checked_providers(&gateway, &asked, &mut faults);
@@ -296,7 +296,9 @@ pub fn check_gateway(sections: &Sections) -> std::result::Result<(), Faults> {
     let mut wrong = Vec::new();
     // Where a job's identity is asked for is known in a run alone.
     credentials::references(&mut gateway, |_| None, &mut wrong);
-    faults.0.extend(wrong.iter().map(|it| asked.place_fault(it)));
+    faults
+        .0
+        .extend(wrong.iter().map(|it| asked.place_fault(it)));
     checked_providers(&gateway, &asked, &mut faults);
     if faults.0.is_empty() {
         Ok(())

@@ -25,12 +25,16 @@ fn sections(toml: &str) -> Sections {
 }
 
 fn flags(arguments: &[&str]) -> ProviderArgs {
+    run_args(arguments).providers
+}
+
+fn run_args(arguments: &[&str]) -> cli::RunArgs {
     let all = ["keyward", "run"].iter().chain(arguments);
     let cli = Cli::parse_from(all.chain(&["--", "true"]));
     let Commands::Run(run) = cli.command else {
         unreachable!()
     };
-    run.providers
+    *run
 }
 
 /// The checked providers, or every fault.
@@ -96,6 +100,29 @@ fn a_flag_counts_more_than_a_file() {
     assert_eq!(found(&["--openai-api-target", "b.test"]), "b.test");
     assert_eq!(found(&["--openai-api-base-path", "/b"]), "a.test/b");
     assert_eq!(found(&["--openai-api-base-path", ""]), "a.test");
+}
+
+#[test]
+fn limits_of_flags_count_and_lists_add_up() {
+    let sections = sections("[spend]\ntokens = 5\nruns = 7\n[models]\nallow = ['a']\n");
+    let all = "--max-tokens 9 --rate-limit-rpm 1 --rate-limit-rph 2 --rate-limit-bytes-pm 3 --max-concurrent 4 \
+        --max-cost 2.5 --allow-model b,c* --deny-model d --scan block";
+    let all: Vec<_> = all.split_whitespace().collect();
+    let mut asked = Asked::new(&sections);
+    asked.limits(&run_args(&all).limits);
+    let expected = json!({
+        "spend": {
+            "tokens": 9, "runs": 7, "requests-per-minute": 1, "requests-per-hour": 2,
+            "bytes-per-minute": 3, "concurrent-requests": 4, "dollars": 2.5,
+        },
+        "models": {"allow": ["a", "b", "c*"], "deny": ["d"]},
+        "scan": {"mode": "block"},
+    });
+    assert_eq!(Value::Object(asked.values.clone()), expected);
+    let fault = asked.place_fault("spend.tokens: too many");
+    assert_eq!(fault, "--max-tokens: too many");
+    let none = LimitArgs::default();
+    assert_eq!(run_args(&[]).limits, none);
 }
 
 #[test]
