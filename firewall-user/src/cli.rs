@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::providers::credential_variables;
 use crate::endpoints;
 
+mod limits;
 mod logs;
 mod policy;
+mod providers;
 
+pub use limits::*;
 pub use logs::*;
 pub use policy::*;
+pub use providers::*;
 
 /// Run a program so that it reaches nothing but the proxy and never holds a real key
 ///
@@ -38,7 +43,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Commands {
     /// Run a command behind the firewall
-    #[command(after_long_help = RUN_HELP)]
+    #[command(after_long_help = run_help())]
     Run(Box<RunArgs>),
     /// Show what a run did: every decision, or numbers, or a summary
     Logs(LogsArgs),
@@ -65,7 +70,14 @@ pub enum Commands {
     Version,
 }
 
-const RUN_HELP: &str = "\
+fn run_help() -> String {
+    format!(
+        "{EXAMPLES}\nKeys that are taken from keyward's environment:\n{}\n{STATUS}",
+        credential_variables()
+    )
+}
+
+const EXAMPLES: &str = "\
 Examples:
   sudo -E keyward run -- codex exec \"say hi\"
       OPENAI_API_KEY of your shell stays with the proxy; codex gets a placeholder
@@ -75,11 +87,9 @@ Examples:
 
   sudo -E keyward run --env-all --exclude-env DATABASE_URL --timeout 30m -- make agent
       your whole environment but for one variable (keys never pass), and at most half an hour
+";
 
-Keys that are taken from keyward's environment:
-  OPENAI_API_KEY      for the gateway's port 10000
-  ANTHROPIC_API_KEY   for the gateway's port 10001
-
+const STATUS: &str = "\
 Exit status:
   the command's own;  128+N if signal N ended it
   124  --timeout ran out
@@ -121,38 +131,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", help_heading = "Environment")]
     pub exclude_env: Vec<OsString>,
 
-    /// Where requests for OpenAI go instead of api.openai.com: HOST, HOST:PORT or URL
-    #[arg(
-        long,
-        value_name = "TARGET",
-        env = "OPENAI_API_TARGET",
-        help_heading = "Providers"
-    )]
-    pub openai_api_target: Option<String>,
-    /// Path in front of every request at that target
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "OPENAI_API_BASE_PATH",
-        help_heading = "Providers"
-    )]
-    pub openai_api_base_path: Option<String>,
-    /// Where requests for Anthropic go instead of api.anthropic.com: HOST, HOST:PORT or URL
-    #[arg(
-        long,
-        value_name = "TARGET",
-        env = "ANTHROPIC_API_TARGET",
-        help_heading = "Providers"
-    )]
-    pub anthropic_api_target: Option<String>,
-    /// Path in front of every request at that target
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "ANTHROPIC_API_BASE_PATH",
-        help_heading = "Providers"
-    )]
-    pub anthropic_api_base_path: Option<String>,
+    #[command(flatten)]
+    pub providers: ProviderArgs,
     /// Trust the certificates in this PEM file, too, when connecting to a provider
     #[arg(long, value_name = "FILE", help_heading = "Providers")]
     pub upstream_ca: Vec<PathBuf>,
@@ -163,6 +143,9 @@ pub struct RunArgs {
         help_heading = "Providers"
     )]
     pub resolve: Vec<String>,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
 
     #[command(flatten)]
     pub egress: EgressArgs,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use keyward_policy::{Answers, Builder, Faults, Input, Loaded, Mode, Sources};
+use keyward_policy::{Answers, Builder, Faults, Input, Loaded, Mode, Sections, Sources};
 use nix::unistd::geteuid;
 
 use crate::cli::EgressArgs;
@@ -58,6 +58,18 @@ impl Source {
             directory: std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/")),
             environment,
             user: user.filter(|_| geteuid().is_root()),
+        }
+    }
+
+    /// What the files say of the gateway. Nothing is run for it; what is wrong with the files is left to [`Self::read`].
+    pub fn gateway(&self) -> Sections {
+        self.with_builder(|builder| builder.gateway().clone())
+    }
+
+    /// Has package managers not see these variables.
+    pub fn forget(&mut self, names: &[&str]) {
+        for name in names {
+            self.environment.remove(*name);
         }
     }
 

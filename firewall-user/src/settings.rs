@@ -11,17 +11,19 @@ use std::time::Duration;
 
 use anyhow::Result;
 use firewall_common::Endpoints;
-use keyward_policy::{DnsSettings, Loaded, RawPolicy};
+use keyward_policy::{DnsSettings, Loaded, RawPolicy, Sections};
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::provider::Providers;
 use keyward_proxy::settings::{
-    RawDns, RawLog, RawProvider, RawSettings, RawUpstream, RawUpstreamProxy, Settings,
+    RawDns, RawLog, RawSettings, RawUpstream, RawUpstreamProxy, Settings,
 };
 use zeroize::Zeroizing;
 
 use crate::cli::{EgressArgs, RunArgs};
+use crate::credentials;
 use crate::endpoints::{self, Doors};
 use crate::environment::{self, Environment, ExplicitProxy, Requested, Variables};
+use crate::gateway::Asked;
 use crate::policy;
 use crate::sys;
 use crate::user::Identity;
@@ -88,7 +90,17 @@ impl Faults {
 #[derive(Debug)]
 pub struct HostEnvironment {
     variables: Variables,
-    credentials: std::result::Result<Credentials, Vec<String>>,
+    secrets: Secrets,
+}
+
+/// What was taken out, by the variable's name. Wiped when it is dropped, and shown to nobody.
+#[derive(Default)]
+struct Secrets(BTreeMap<String, Zeroizing<Vec<u8>>>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl HostEnvironment {
@@ -96,25 +108,33 @@ impl HostEnvironment {
     /// shows them. Call it once, before any other thread is started.
     pub fn take() -> Self {
         let providers = Providers::builtin();
-        let credentials = Credentials::from_variables(&providers, |name| {
-            std::env::var_os(name).map(|value| Zeroizing::new(value.into_vec()))
-        });
-        let credentials = credentials.map_err(|faults| {
-            faults
-                .iter()
-                .map(|(name, fault)| format!("{name}: {fault}"))
-                .collect()
-        });
-        let secret: Vec<&str> = providers.secret_variables().collect();
-        let is_secret = |name: &OsStr| secret.iter().any(|it| name == *it);
-        let variables = std::env::vars_os()
-            .filter(|(name, _)| !is_secret(name))
-            .collect();
-        sys::environ::scrub(&secret);
-        Self {
-            variables,
-            credentials,
+        let mut host = Self {
+            variables: std::env::vars_os().collect(),
+            secrets: Secrets::default(),
+        };
+        let names: Vec<&str> = providers.secret_variables().collect();
+        host.withhold(&names);
+        host
+    }
+
+    /// Takes further variables out, as long as there is one thread.
+    fn withhold(&mut self, names: &[&str]) {
+        for name in names {
+            if let Some(value) = self.variables.remove(OsStr::new(name)) {
+                let value = Zeroizing::new(value.into_vec());
+                self.secrets.0.insert((*name).to_owned(), value);
+            }
         }
+        sys::environ::scrub(names);
+    }
+
+    /// A variable, whether it was taken out or not.
+    fn lookup(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let plain = || {
+            let value = self.variables.get(OsStr::new(name))?;
+            Some(Zeroizing::new(value.as_bytes().to_vec()))
+        };
+        self.secrets.0.get(name).cloned().or_else(plain)
     }
 
     /// Where a policy comes from, for whoever called keyward.
@@ -138,7 +158,10 @@ impl HostEnvironment {
 }
 
 /// Works a run out.
-pub fn resolve(args: RunArgs, host: HostEnvironment) -> std::result::Result<RunSettings, Faults> {
+pub fn resolve(
+    args: RunArgs,
+    mut host: HostEnvironment,
+) -> std::result::Result<RunSettings, Faults> {
     let mut faults = Faults::default();
     let sudo = host.text("SUDO_UID").zip(host.text("SUDO_GID"));
     let identity = faults
@@ -147,10 +170,27 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> std::result::Result<RunS
         std::env::current_dir()
             .map_err(|error| format!("cannot tell the working directory: {error}")),
     );
-    let source = policy::Source::new(&args.egress, identity.as_ref(), &host.variables);
+    let mut source = policy::Source::new(&args.egress, identity.as_ref(), &host.variables);
+    let sections = source.gateway();
+    let mut asked = Asked::new(&sections);
+    asked.targets(&args.providers, |name| host.text(name).map(str::to_owned));
+    asked.limits(&args.limits);
+    let mut gateway = asked.settings(&mut faults.0);
+    let mut wrong = Vec::new();
+    let references = credentials::references(&mut gateway, |name| host.lookup(name), &mut wrong);
+    let wrong = wrong.iter().map(|it| asked.place_fault(it));
+    faults.0.extend(wrong);
+    let providers = checked_providers(&gateway, &asked, &mut faults);
+    // Before anything is run to read the policy: package managers are.
+    let secret: Vec<&str> = providers
+        .secret_variables()
+        .chain(references.iter().filter_map(credentials::variable_of))
+        .collect();
+    host.withhold(&secret);
+    source.forget(&secret);
     let egress = faults.take(source.read());
     let doors = egress.as_ref().map_or(Doors::Closed, |it| source.doors(it));
-    let (proxy, providers) = proxy_settings(&args, egress.as_ref(), &mut faults);
+    let proxy = proxy_settings(&args, gateway, egress.as_ref(), &mut faults);
     let requested = requested(&args, &host.variables, &mut faults);
     let endpoints = endpoints::for_run(args.proxy_ip, doors, &providers);
     if args.proxy_ip.is_loopback() || args.proxy_ip.is_unspecified() || args.proxy_ip.is_multicast()
@@ -160,13 +200,13 @@ pub fn resolve(args: RunArgs, host: HostEnvironment) -> std::result::Result<RunS
             args.proxy_ip
         ));
     }
-    let credentials = match host.credentials {
-        Ok(credentials) => credentials,
-        Err(found) => {
-            found.iter().for_each(|fault| faults.add(fault));
-            Credentials::new()
-        }
-    };
+    let lookup = |name: &str| host.lookup(name);
+    let credentials = credentials::read(&references, &providers, lookup).unwrap_or_else(|found| {
+        found
+            .iter()
+            .for_each(|fault| faults.add(asked.place_fault(fault)));
+        Credentials::new()
+    });
     let environment = identity.as_ref().and_then(|identity| {
         let prepared = Environment::prepare(
             &host.variables,
@@ -244,33 +284,56 @@ fn dns(settings: &DnsSettings) -> RawDns {
     }
 }
 
+/// Checks what policy files say of the gateway, as a run would.
+///
+/// # Errors
+///
+/// Every fault, with its place.
+pub fn check_gateway(sections: &Sections) -> std::result::Result<(), Faults> {
+    let mut faults = Faults::default();
+    let asked = Asked::new(sections);
+    let mut gateway = asked.settings(&mut faults.0);
+    let mut wrong = Vec::new();
+    // Where a job's identity is asked for is known in a run alone.
+    credentials::references(&mut gateway, |_| None, &mut wrong);
+    faults
+        .0
+        .extend(wrong.iter().map(|it| asked.place_fault(it)));
+    checked_providers(&gateway, &asked, &mut faults);
+    if faults.0.is_empty() {
+        Ok(())
+    } else {
+        Err(faults)
+    }
+}
+
+/// Whom the gateway serves, and every fault of its settings. The proxy will check them again; found out here, nothing
+/// has been set up yet.
+fn checked_providers(gateway: &RawSettings, asked: &Asked<'_>, faults: &mut Faults) -> Providers {
+    match Settings::try_from(gateway.clone()) {
+        Ok(checked) => checked.providers,
+        Err(found) => {
+            let found = found.0.iter().map(|it| asked.place_fault(it));
+            faults.0.extend(found);
+            Providers::builtin()
+        }
+    }
+}
+
+/// What the proxy is told: the gateway's settings, and what else it needs.
 fn proxy_settings(
     args: &RunArgs,
+    gateway: RawSettings,
     egress: Option<&Loaded>,
     faults: &mut Faults,
-) -> (RawSettings, Providers) {
+) -> RawSettings {
     let mut ca_pem = Vec::new();
     for path in &args.upstream_ca {
         let text = fs::read_to_string(path)
             .map_err(|error| format!("--upstream-ca {}: {error}", path.display()));
         ca_pem.extend(faults.take(text));
     }
-    let provider = |target: &Option<String>, base_path: &Option<String>| RawProvider {
-        target: target.clone(),
-        base_path: base_path.clone(),
-        ..RawProvider::default()
-    };
-    let settings = RawSettings {
-        providers: BTreeMap::from([
-            (
-                "openai".to_owned(),
-                provider(&args.openai_api_target, &args.openai_api_base_path),
-            ),
-            (
-                "anthropic".to_owned(),
-                provider(&args.anthropic_api_target, &args.anthropic_api_base_path),
-            ),
-        ]),
+    let beside = RawSettings {
         upstream: RawUpstream {
             ca_pem,
             resolve: args.resolve.clone(),
@@ -290,13 +353,16 @@ fn proxy_settings(
         },
         ..RawSettings::default()
     };
-    // The proxy will check them again; found out here, nothing has been set up yet.
-    let providers = match Settings::try_from(settings.clone()) {
-        Ok(checked) => checked.providers,
-        Err(found) => {
-            found.0.iter().for_each(|fault| faults.add(fault));
-            Providers::builtin()
-        }
-    };
-    (settings, providers)
+    // The gateway's part has been checked, and its faults were told with their places.
+    if let Err(found) = Settings::try_from(beside.clone()) {
+        faults.0.extend(found.0);
+    }
+    RawSettings {
+        upstream: beside.upstream,
+        policy: beside.policy,
+        dns: beside.dns,
+        upstream_proxy: beside.upstream_proxy,
+        log: beside.log,
+        ..gateway
+    }
 }

@@ -12,7 +12,7 @@ pub(crate) use self::{
     rules::{Item, Reference, item},
 };
 use crate::{
-    Answers, DnsServer, Fault, Mode,
+    Answers, DnsServer, Fault, Mode, Sections,
     rule::List,
     settings,
     text::Text,
@@ -34,6 +34,7 @@ pub(crate) struct Contents {
     pub(crate) servers: Option<Vec<DnsServer>>,
     pub(crate) proxy: Option<String>,
     pub(crate) no_proxy: Option<Vec<String>>,
+    pub(crate) gateway: Sections,
 }
 
 /// A path that is named in a file, and a fault to complain with that stands at its place.
@@ -70,6 +71,18 @@ pub(crate) fn contents(text: &Text<'_>, root: &Node, faults: &mut Vec<Fault>) ->
             Key::Groups => contents.groups = groups(text, node, faults),
             Key::Dns => dns(text, node, &mut contents, faults),
             Key::UpstreamProxy => upstream_proxy(text, node, &mut contents, faults),
+            Key::Provider
+            | Key::Limits
+            | Key::Spend
+            | Key::Models
+            | Key::Usage
+            | Key::Scan
+            | Key::Rewrite
+            | Key::Retry => {
+                let named = table.fields().iter().find(|it| it.key == key.name());
+                let at = named.map_or(node.at, |it| it.at);
+                contents.gateway.add(text, key.name(), (at, node), faults);
+            }
             Key::Answers
             | Key::Servers
             | Key::Url
@@ -110,7 +123,11 @@ pub(crate) fn group(text: &Text<'_>, name: &str, root: &Node, faults: &mut Vec<F
                 }
             }
         }
-        other @ (Value::String(_) | Value::Integer(_) | Value::Bool(_) | Value::Other(_)) => {
+        other @ (Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Bool(_)
+        | Value::Other(_)) => {
             let what = format!("a group is a list of rules, not {}", other.kind());
             faults.push(text.fault(root.at, what, None));
         }
@@ -195,7 +212,11 @@ fn host_ports(text: &Text<'_>, node: &Node, faults: &mut Vec<Fault>) -> Vec<(u16
         let written = match &node.value {
             Value::Integer(it) => it.to_string(),
             Value::String(it) => it.clone(),
-            other @ (Value::Bool(_) | Value::Array(_) | Value::Table(_) | Value::Other(_)) => {
+            other @ (Value::Float(_)
+            | Value::Bool(_)
+            | Value::Array(_)
+            | Value::Table(_)
+            | Value::Other(_)) => {
                 let what = format!("a port is a number, not {}", other.kind());
                 faults.push(text.fault(node.at, what, None));
                 continue;
@@ -271,7 +292,11 @@ fn strings<'n>(text: &Text<'_>, node: &'n Node, faults: &mut Vec<Fault>) -> Vec<
                 .filter_map(|it| Some((it.at, string(text, it, faults)?)));
             strings.collect()
         }
-        other @ (Value::Integer(_) | Value::Bool(_) | Value::Table(_) | Value::Other(_)) => {
+        other @ (Value::Integer(_)
+        | Value::Float(_)
+        | Value::Bool(_)
+        | Value::Table(_)
+        | Value::Other(_)) => {
             let what = format!("this is a list of strings, not {}", other.kind());
             faults.push(text.fault(node.at, what, None));
             Vec::new()

@@ -20,6 +20,7 @@ mod registry;
 mod remedy;
 mod rule;
 mod schema;
+mod sections;
 mod settings;
 mod sources;
 mod special;
@@ -35,6 +36,7 @@ pub use self::{
     policy::{Asked, Decision, Policy, PolicyError, Rule, Scheme},
     raw::{Entry, Mode, Origin, RawPolicy},
     schema::schema,
+    sections::Sections,
     settings::{Answers, DnsServer, DnsSettings, SettingError, UpstreamProxySettings},
     sources::{Commands, NoCommands, Sources},
     suggest::{Suggestion, suggest},

@@ -14,8 +14,8 @@ use std::{
 
 pub use self::group_list::{GroupList, list_groups};
 use crate::{
-    Answers, DnsServer, DnsSettings, Fault, Faults, Mode, Origin, Policy, RawPolicy, Sources,
-    UpstreamProxySettings,
+    Answers, DnsServer, DnsSettings, Fault, Faults, Mode, Origin, Policy, RawPolicy, Sections,
+    Sources, UpstreamProxySettings,
     file::{self, Contents, Item, Reference},
     groups::Groups,
     lists,
@@ -53,6 +53,8 @@ pub struct Loaded {
     pub dns: DnsSettings,
     /// A proxy in front of ours.
     pub upstream_proxy: Option<UpstreamProxySettings>,
+    /// What files say of the gateway, for the gateway to check.
+    pub gateway: Sections,
     /// Every file that was read, to be watched or read again.
     pub files: Vec<PathBuf>,
     /// What people should know although nothing is wrong.
@@ -210,6 +212,12 @@ impl<'a> Builder<'a> {
         self.from_flags.no_proxy = Some(found);
     }
 
+    /// What the files read so far say of the gateway. Nothing is run for it, and no fault is told before [`Self::finish`].
+    #[must_use]
+    pub fn gateway(&self) -> &Sections {
+        &self.from_files.gateway
+    }
+
     /// Puts everything together.
     ///
     /// # Errors
@@ -268,6 +276,7 @@ impl<'a> Builder<'a> {
                 .proxy
                 .or(files.proxy)
                 .map(|url| UpstreamProxySettings { url, no_proxy }),
+            gateway: files.gateway,
             files: self.files,
             notes: self.notes,
         })
@@ -370,6 +379,8 @@ impl<'a> Builder<'a> {
         for group in std::mem::take(&mut contents.groups) {
             self.groups.add(group, &mut self.faults);
         }
+        let gateway = std::mem::take(&mut contents.gateway);
+        self.from_files.gateway.merge(gateway, &mut self.faults);
         self.from_files.merge(contents);
     }
 

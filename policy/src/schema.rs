@@ -77,6 +77,51 @@ struct PolicyFile {
     /// A proxy through which everything that is allowed goes.
     #[schemars(default)]
     upstream_proxy: Option<UpstreamProxy>,
+    /// Model providers that the gateway serves: new ones, and changes to those that come with keyward.
+    #[schemars(default)]
+    provider: Option<ProviderRows>,
+    /// Sizes and times of the gateway.
+    #[schemars(default)]
+    limits: Option<Section>,
+    /// How much a run may ask for, and spend.
+    #[schemars(default)]
+    spend: Option<Section>,
+    /// Which models may be asked for.
+    #[schemars(default)]
+    models: Option<Section>,
+    /// How usage is counted.
+    #[schemars(default)]
+    usage: Option<Section>,
+    /// What is looked for in what goes out.
+    #[schemars(default)]
+    scan: Option<Section>,
+    /// What is changed in requests.
+    #[schemars(default)]
+    rewrite: Option<Section>,
+    /// What is asked again.
+    #[schemars(default)]
+    retry: Option<Section>,
+}
+
+/// Checked by the gateway.
+type Section = BTreeMap<String, Value>;
+
+/// A list of tables with a `name` each, or a table of them by name.
+#[derive(JsonSchema, Serialize)]
+#[schemars(untagged, inline)]
+enum ProviderRows {
+    List(Vec<ProviderRow>),
+    ByName(BTreeMap<String, Section>),
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(inline)]
+struct ProviderRow {
+    /// What it is called in settings, logs and answers.
+    name: String,
+    /// The rest is checked by the gateway.
+    #[serde(flatten)]
+    rest: Section,
 }
 
 #[derive(JsonSchema, Serialize)]

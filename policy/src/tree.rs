@@ -22,11 +22,13 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     String(String),
     Integer(i64),
+    /// Finite. Of the policy itself nothing is one, but limits may be.
+    Float(f64),
     Bool(bool),
     Array(Vec<Node>),
     /// In the order of the file.
     Table(Vec<Field>),
-    /// Null, other numbers, dates: nothing that a policy has. By its name, for people.
+    /// Null, numbers that are too large, dates: nothing that a policy has. By its name, for people.
     Other(&'static str),
 }
 
@@ -44,6 +46,7 @@ impl Value {
         match self {
             Self::String(_) => "a string",
             Self::Integer(_) => "a number",
+            Self::Float(_) => "a number with a fraction",
             Self::Bool(_) => "true or false",
             Self::Array(_) => "a list",
             Self::Table(_) => "a table",
@@ -150,6 +153,7 @@ mod tests {
                     }
                 }
                 Value::Bool(it) => found.push(format!("{} {it}", at(node.at))),
+                Value::Float(it) => found.push(format!("{} {it}", at(node.at))),
                 Value::Other(kind) => found.push(format!("{} {kind}", at(node.at))),
             }
         }
@@ -218,7 +222,7 @@ mod tests {
                 "4:6 16",
                 "4:11 x =",
                 "4:16 null",
-                "4:22 a number with a fraction",
+                "4:22 1.5",
             ]
         );
     }

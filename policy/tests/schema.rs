@@ -128,6 +128,22 @@ fn the_schema_and_the_reader_agree() {
             json!({"include": [], "allow-files": [], "block-files": []}),
             true,
         ),
+        (json!({"provider": [{"name": "a", "port": 10010}]}), true),
+        (json!({"provider": {"a": {"port": 10010}}}), true),
+        (
+            json!({"limits": {"connect-seconds": 1.5}, "spend": {}, "models": {}, "usage": {}}),
+            true,
+        ),
+        (
+            json!({"scan": {}, "rewrite": {}, "retry": {"deep": [{"x": true}]}}),
+            true,
+        ),
+        (json!({"provider": [{"port": 10010}]}), false),
+        (json!({"provider": [{"name": 5}]}), false),
+        (json!({"provider": "a"}), false),
+        (json!({"provider": {"a": 5}}), false),
+        (json!({"limits": 5}), false),
+        (json!({"retry": []}), false),
         (json!([]), false),
         (json!({"alow": []}), false),
         (json!({"allow": "a.test"}), false),
@@ -184,6 +200,6 @@ fn every_key_is_described() {
     }
     let mut found = 0;
     walk(&schema, &mut found);
-    assert_eq!(found, 19, "{schema:#}");
+    assert_eq!(found, 28, "{schema:#}");
     assert!(schema.to_string().contains("2020-12"));
 }

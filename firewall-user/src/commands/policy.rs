@@ -8,7 +8,7 @@ use keyward_policy::{GroupList, list_groups};
 
 use super::logs::read_no_further;
 use crate::cli::{CheckArgs, GroupsArgs};
-use crate::settings::HostEnvironment;
+use crate::settings::{HostEnvironment, check_gateway};
 
 /// Says whether a policy holds, and what it comes to.
 pub fn check(args: &CheckArgs, host: &HostEnvironment) -> Result<()> {
@@ -17,6 +17,7 @@ pub fn check(args: &CheckArgs, host: &HostEnvironment) -> Result<()> {
         flags.config.clone_from(&args.file);
     }
     let loaded = host.policy_source(&flags)?.read()?;
+    check_gateway(&loaded.gateway)?;
     let policy = &loaded.policy;
     let mut out = io::stdout().lock();
     let mut write = || {

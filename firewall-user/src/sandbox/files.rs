@@ -17,6 +17,7 @@ use nix::unistd::gethostname;
 use toml::{Table, Value};
 
 mod browsers;
+mod gemini;
 
 /// One file: its path below `/etc`, and what is in it.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +45,11 @@ pub fn for_run(
         let base_url = format!("http://{}:{}/v1", Ipv4Addr::from(endpoints.v4), openai.port);
         files.push(codex_managed(etc, &base_url)?);
         files.push(codex_defaults(etc)?);
+    }
+    if let Some(gemini) = providers.get("gemini")
+        && credentials.serve(gemini)
+    {
+        files.push(gemini::settings(etc)?);
     }
     Ok(files)
 }

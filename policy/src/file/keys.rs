@@ -37,6 +37,14 @@ keys! {
     Answers = "answers";
     Servers = "servers";
     UpstreamProxy = "upstream-proxy";
+    Provider = "provider";
+    Limits = "limits";
+    Spend = "spend";
+    Models = "models";
+    Usage = "usage";
+    Scan = "scan";
+    Rewrite = "rewrite";
+    Retry = "retry";
     Url = "url";
     NoProxy = "no-proxy";
     Rule = "rule";
@@ -59,6 +67,14 @@ impl Key {
         Self::Groups,
         Self::Dns,
         Self::UpstreamProxy,
+        Self::Provider,
+        Self::Limits,
+        Self::Spend,
+        Self::Models,
+        Self::Usage,
+        Self::Scan,
+        Self::Rewrite,
+        Self::Retry,
     ];
     /// Those of `dns`.
     pub(crate) const DNS: &[Self] = &[Self::Answers, Self::Servers];

@@ -105,7 +105,11 @@ pub(super) fn items(
                 Some(it) => it,
                 None => continue,
             },
-            other @ (Value::Integer(_) | Value::Bool(_) | Value::Array(_) | Value::Other(_)) => {
+            other @ (Value::Integer(_)
+            | Value::Float(_)
+            | Value::Bool(_)
+            | Value::Array(_)
+            | Value::Other(_)) => {
                 let what = format!("a rule is a string or a table, not {}", other.kind());
                 faults.push(text.fault(node.at, what, None));
                 continue;

@@ -75,7 +75,10 @@ fn node(text: &Text<'_>, raw: &RawValue, depth: usize) -> Result<Node, Fault> {
         Some(b't' | b'f') => Value::Bool(part == "true"),
         _ => match parse::<i64>(text, part) {
             Ok(number) => Value::Integer(number),
-            Err(_) if part.contains(['.', 'e', 'E']) => Value::Other("a number with a fraction"),
+            Err(_) if part.contains(['.', 'e', 'E']) => parse::<f64>(text, part)
+                .ok()
+                .filter(|it| it.is_finite())
+                .map_or(Value::Other("a number that is too large"), Value::Float),
             Err(_) => Value::Other("a number that is too large"),
         },
     };

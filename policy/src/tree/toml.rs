@@ -47,7 +47,10 @@ fn node(text: &Text<'_>, value: &Spanned<DeValue<'_>>, depth: usize) -> Result<N
             Ok(number) => Value::Integer(number),
             Err(_) => Value::Other("a number that is too large"),
         },
-        DeValue::Float(_) => Value::Other("a number with a fraction"),
+        DeValue::Float(it) => match it.as_str().parse::<f64>() {
+            Ok(number) if number.is_finite() => Value::Float(number),
+            Ok(_) | Err(_) => Value::Other("a number without an end"),
+        },
         DeValue::Boolean(it) => Value::Bool(*it),
         DeValue::Datetime(_) => Value::Other("a date"),
         DeValue::Array(all) => {

@@ -41,6 +41,7 @@ pub(super) fn read(text: &Text<'_>) -> Result<Node, Fault> {
 enum Plain {
     String(String),
     Integer(i64),
+    Float(f64),
     Bool(bool),
     Array(Vec<Spanned<Self>>),
     Table(Vec<(Spanned<String>, Spanned<Self>)>),
@@ -59,6 +60,7 @@ fn node(text: &Text<'_>, plain: Spanned<Plain>, depth: usize) -> Result<Node, Fa
             return Ok(Node { at, value });
         }
         Plain::Integer(it) => Value::Integer(it),
+        Plain::Float(it) => Value::Float(it),
         Plain::Bool(it) => Value::Bool(it),
         Plain::Other(kind) => Value::Other(kind),
         Plain::Array(all) => {
@@ -129,8 +131,12 @@ impl<'de> Visitor<'de> for PlainVisitor {
         Ok(Plain::Other("a number that is too large"))
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Plain, E> {
-        Ok(Plain::Other("a number with a fraction"))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Plain, E> {
+        Ok(if value.is_finite() {
+            Plain::Float(value)
+        } else {
+            Plain::Other("a number without an end")
+        })
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Plain, E> {

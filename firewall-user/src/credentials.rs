@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Where the real credentials come from. They are read here, by the supervisor, and never stand in the proxy's settings.
+
+use keyward_proxy::credential::follow::{self, Followed, Reference, check_program};
+use keyward_proxy::credential::{Credential, Credentials};
+use keyward_proxy::provider::Providers;
+use keyward_proxy::settings::RawSettings;
+use zeroize::Zeroizing;
+
+/// Takes the references out of the settings, and has the variables that they name withheld from the workload.
+///
+/// `variable` looks into keyward's own environment. What is wrong with a reference is added to the faults, as
+/// `provider.NAME.credential: what`.
+pub fn references(
+    settings: &mut RawSettings,
+    variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
+    faults: &mut Vec<String>,
+) -> Vec<Followed> {
+    let table = Providers::builtin();
+    let found = follow::take(&mut settings.providers, &variable, faults);
+    for followed in &found {
+        let Some(variable) = variable_of(followed) else {
+            continue;
+        };
+        // A federated credential has more slots than one: `NAME.client-secret`.
+        let is_its = |name: &str| {
+            let rest = followed.slot.strip_prefix(name);
+            rest.is_some_and(|it| it.is_empty() || it.starts_with('.'))
+        };
+        for (name, row) in settings.providers.iter_mut().filter(|it| is_its(it.0)) {
+            let usual = || table.get(name).map(|it| it.withheld_variables.clone());
+            let withheld = row
+                .withheld_variables
+                .get_or_insert_with(|| usual().unwrap_or_default());
+            withheld.push(variable.to_owned());
+        }
+    }
+    found
+}
+
+/// The variable that a reference names.
+pub fn variable_of(followed: &Followed) -> Option<&str> {
+    match &followed.reference {
+        Reference::Variable(name) => Some(name),
+        Reference::File(_) | Reference::Command(_) => None,
+    }
+}
+
+/// Reads every credential: what references lead to, and the variables of providers without one.
+///
+/// # Errors
+///
+/// Every fault, as `provider.NAME.credential: what` or `VARIABLE: what`; none quotes a credential.
+pub fn read(
+    references: &[Followed],
+    providers: &Providers,
+    variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
+) -> Result<Credentials, Vec<String>> {
+    let mut faults = Vec::new();
+    let mut found = Credentials::from_variables(providers, &variable).unwrap_or_else(|wrong| {
+        let wrong = wrong.into_iter();
+        faults.extend(wrong.map(|(name, fault)| format!("{name}: {fault}")));
+        Credentials::new()
+    });
+    for it in references {
+        let value = one(&it.reference, &variable);
+        match value.and_then(|it| Credential::real(it, providers).map_err(|it| it.to_string())) {
+            Ok(credential) => found.insert(&it.slot, credential),
+            Err(fault) => faults.push(format!("{}: {fault}", it.setting)),
+        }
+    }
+    if faults.is_empty() {
+        Ok(found)
+    } else {
+        Err(faults)
+    }
+}
+
+fn one(
+    reference: &Reference,
+    variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
+) -> Result<Zeroizing<Vec<u8>>, String> {
+    match reference {
+        Reference::Variable(name) => variable(name).ok_or_else(|| format!("{name} is not set")),
+        Reference::File(path) => follow::read_file(path),
+        Reference::Command(words) => {
+            // keyward is root here: nobody else may have a say in what is run.
+            if let Some(program) = words.first() {
+                check_program(program.as_ref(), 0)?;
+            }
+            follow::run_command(words, |_| {})
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyward_proxy::settings::{RawCredential, RawProvider, Settings};
+
+    use super::*;
+
+    #[test]
+    fn references_are_followed_and_their_variables_withheld() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "sk-file\n").unwrap();
+        let mut settings = RawSettings::default();
+        let path = file.path().display();
+        for (name, text) in [
+            ("openai", "env:MY_KEY".to_owned()),
+            ("gemini", format!("file:{path}")),
+            ("anthropic", "cmd:/bin/echo sk-said".to_owned()),
+        ] {
+            let row = RawProvider {
+                credential: Some(RawCredential::Reference(text)),
+                ..RawProvider::default()
+            };
+            settings.providers.insert(name.to_owned(), row);
+        }
+        let mut faults = Vec::new();
+        let references = references(&mut settings, |_| None, &mut faults);
+        assert_eq!(faults, Vec::<String>::new());
+        let mut rows = settings.providers.values();
+        assert!(rows.all(|it| it.credential.is_none()));
+        let providers = Settings::try_from(settings).unwrap().providers;
+        let withheld: Vec<_> = providers.secret_variables().collect();
+        for name in ["MY_KEY", "OPENAI_API_KEY", "CODEX_ACCESS_TOKEN"] {
+            assert!(withheld.contains(&name), "{name}: {withheld:?}");
+        }
+        let read = |key: &'static str| {
+            let variable = move |name: &str| {
+                let known = name == "MY_KEY" && !key.is_empty();
+                known.then(|| Zeroizing::new(key.as_bytes().to_vec()))
+            };
+            read(&references, &providers, variable)
+        };
+        let found = read("sk-mine").unwrap();
+        assert!(found.get("openai").unwrap().matches(b"sk-mine"));
+        assert!(found.get("gemini").unwrap().matches(b"sk-file"));
+        assert!(found.get("anthropic").unwrap().matches(b"sk-said"));
+        let faults = read("").unwrap_err();
+        assert_eq!(faults, ["provider.openai.credential: MY_KEY is not set"]);
+    }
+}
