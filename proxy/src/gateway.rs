@@ -10,6 +10,7 @@ mod endpoints;
 mod forward;
 pub mod guard;
 mod inject;
+pub(crate) mod inspect;
 mod link;
 mod listen;
 pub mod path;
@@ -33,6 +34,7 @@ use crate::{
     provider::{Provider, Providers},
     request_log::RequestLog,
     settings::{Limits, Scheme, UpstreamSettings},
+    spend::Spend,
     upstream::{Connector, Pool, tls::Tls},
 };
 
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     /// Names of those that can be served.
     pub(crate) configured: BTreeSet<String>,
     pub(crate) started: Instant,
+    pub(crate) spend: Arc<Spend>,
 }
 
 /// One port.

@@ -151,6 +151,31 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
                  gateway puts the real one in",
                 false,
             ),
+            // With what there is to say of it: `Denied::respond`.
+            R::RateLimited | R::TooManyAtOnce => (
+                S::TOO_MANY_REQUESTS,
+                Typed("rate_limit_error"),
+                "a limit for this stretch of time is reached",
+                false,
+            ),
+            R::RunsExhausted => (
+                S::TOO_MANY_REQUESTS,
+                Typed("max_runs_exceeded"),
+                "this run's limit of inference requests is reached",
+                false,
+            ),
+            R::TokensExhausted | R::DollarsExhausted => (
+                S::FORBIDDEN,
+                Typed("effective_tokens_limit_exceeded"),
+                "this run's budget is used up",
+                false,
+            ),
+            R::ModelNotAllowed | R::ModelUnreadable | R::ModelNotPriced => (
+                S::FORBIDDEN,
+                Typed("model_policy_violation"),
+                "the policy does not allow this model",
+                false,
+            ),
             R::BadUpgrade => malformed("this is not a well-formed WebSocket handshake"),
             R::WebSocketNotCarried => (
                 S::UPGRADE_REQUIRED,
@@ -235,7 +260,7 @@ mod tests {
         for refusal in Refusal::ALL {
             let (status, _, closed) = answer(*refusal);
             assert!((400..=505).contains(&status));
-            assert!(closed || matches!(status, 403 | 503), "{refusal:?}");
+            assert!(closed || matches!(status, 403 | 429 | 503), "{refusal:?}");
         }
         for fault in UpstreamFault::ALL {
             assert!(matches!(answer(*fault).0, 502 | 504));

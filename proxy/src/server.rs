@@ -21,6 +21,7 @@ use crate::{
     provider::Provider,
     request_log::RequestLog,
     settings::{Limits, Settings},
+    spend::Spend,
     status, transparent,
     upstream::tls::{Loader, Tls},
 };
@@ -94,6 +95,7 @@ impl Server {
             providers,
             configured,
             started: Instant::now(),
+            spend: Arc::new(Spend::new(settings.spend.clone(), settings.models.clone())),
         };
         Ok(Self {
             egress: Arc::new(egress),

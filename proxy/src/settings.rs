@@ -7,9 +7,11 @@
 
 mod dns;
 mod limits;
+mod models;
 mod parse;
 mod proxy;
 mod raw;
+mod spend;
 mod target;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
@@ -19,15 +21,20 @@ use keyward_policy::Policy;
 pub use self::{
     dns::{Dns, DnsServer},
     limits::Limits,
+    models::RawModels,
     proxy::{NoProxy, UpstreamProxy},
     raw::{
         RawDns, RawInjection, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream,
         RawUpstreamProxy, RawVersions,
     },
+    spend::{RawSpend, RawWeights},
     target::{Scheme, Target},
 };
 pub(crate) use self::{parse::is_identifier, target::check_base_path};
-use crate::provider::Providers;
+use crate::{
+    provider::Providers,
+    spend::{ModelRules, SpendLimits},
+};
 
 /// Settings, checked.
 #[derive(Clone, Debug)]
@@ -47,6 +54,10 @@ pub struct Settings {
     pub dns: Dns,
     /// Sizes and times.
     pub limits: Limits,
+    /// What a run may spend.
+    pub spend: SpendLimits,
+    /// Which models may be used.
+    pub models: ModelRules,
 }
 
 /// How upstreams are reached, checked.

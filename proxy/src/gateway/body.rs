@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -30,7 +30,8 @@ pub(crate) struct Broken(Fault);
 pub(crate) struct RequestBody(Option<Stream>);
 
 struct Stream {
-    incoming: Incoming,
+    /// `None`: all of it was read.
+    incoming: Option<Incoming>,
     link: Arc<Link>,
     /// Read ahead, and not yet passed on.
     first: Option<Bytes>,
@@ -42,7 +43,7 @@ impl RequestBody {
             return Self::empty();
         }
         Self(Some(Stream {
-            incoming,
+            incoming: Some(incoming),
             link: Arc::clone(link),
             first: None,
         }))
@@ -54,12 +55,40 @@ impl RequestBody {
         let Some(stream) = &mut self.0 else {
             return Ok(());
         };
+        if stream.first.is_some() {
+            return Ok(());
+        }
         match std::future::poll_fn(|cx| stream.poll_data(cx)).await {
             Some(Ok(data)) => stream.first = Some(data),
             Some(Err(Broken(fault))) => return Err(fault),
             None => self.0 = None,
         }
         Ok(())
+    }
+
+    /// Waits for all of it, within the limit, and keeps it to be passed on. Only for a rule that has to read it.
+    pub(super) async fn collect(&mut self) -> Result<Bytes, Fault> {
+        let Some(stream) = &mut self.0 else {
+            return Ok(Bytes::new());
+        };
+        let mut all = BytesMut::new();
+        while let Some(next) = std::future::poll_fn(|cx| stream.poll_data(cx)).await {
+            match next {
+                Ok(data) => all.extend_from_slice(&data),
+                Err(Broken(fault)) => return Err(fault),
+            }
+        }
+        let all = all.freeze();
+        self.replace(all.clone());
+        Ok(all)
+    }
+
+    /// Passes `bytes` on in place of what was collected.
+    pub(super) fn replace(&mut self, bytes: Bytes) {
+        if let Some(stream) = &mut self.0 {
+            stream.incoming = None;
+            stream.first = Some(bytes);
+        }
     }
 
     /// No body at all.
@@ -88,9 +117,9 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|it| it.first.is_none() && it.incoming.is_end_stream())
+        self.0.as_ref().is_none_or(|it| {
+            it.first.is_none() && it.incoming.as_ref().is_none_or(Body::is_end_stream)
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -99,7 +128,10 @@ impl Body for RequestBody {
         };
         let ahead = stream.first.as_ref().map_or(0, Bytes::len);
         let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
-        let mut hint = stream.incoming.size_hint();
+        let mut hint = match &stream.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None => SizeHint::with_exact(0),
+        };
         // The upper bound first: it may not be below the lower one.
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper + ahead);
@@ -112,7 +144,10 @@ impl Body for RequestBody {
 impl Stream {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let link = &self.link;
-        let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        let frame = match ready!(Pin::new(incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(_broken)) => {
                 let refusal = link.verdicts.broken_body();

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use http::{Request, Response, Uri, Version, request::Parts};
-use hyper::body::Incoming;
 
 use super::{
     Link, Serving,
@@ -38,14 +37,13 @@ pub(super) async fn forward(
     link: &Arc<Link>,
     serving: &Serving,
     mut parts: Parts,
-    body: Incoming,
+    mut body: RequestBody,
     mut record: Record,
 ) -> Result<Response<ResponseBody>, (Fault, Record)> {
     let limits = &link.shared().limits;
     // The version and the extensions are the workload's connection's.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let mut body = RequestBody::new(body, link);
     if let Err(fault) = body.read_ahead().await {
         return Err((fault, record));
     }

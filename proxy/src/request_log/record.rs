@@ -9,7 +9,11 @@ use std::{
 
 use http::{HeaderValue, Method, StatusCode};
 
-use crate::{gateway::Link, refusal::Fault};
+use crate::{
+    gateway::Link,
+    refusal::{Fault, UpstreamFault},
+    spend::Ticket,
+};
 
 /// What was done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,10 @@ pub(crate) struct Record {
     /// Bytes of the other direction, where the guard does not count them.
     tunnelled: u64,
     complete: bool,
+    /// Its place within the limits. Boxed: most runs have none.
+    ticket: Option<Box<Ticket>>,
+    /// Bytes of the request that the ticket knows of.
+    ticketed: u64,
 }
 
 impl Record {
@@ -81,6 +89,28 @@ impl Record {
             response_bytes: 0,
             tunnelled: 0,
             complete: false,
+            ticket: None,
+            ticketed: 0,
+        }
+    }
+
+    /// The limits let it through: its place is held until the record is gone.
+    pub(crate) fn admitted(&mut self, ticket: Ticket) {
+        self.ticket = Some(Box::new(ticket));
+    }
+
+    /// Its place within the limits, if there are any.
+    pub(crate) fn ticket(&mut self) -> Option<&mut Ticket> {
+        self.ticket.as_deref_mut()
+    }
+
+    /// Tells the ticket of what was received since.
+    fn count_received(&mut self) {
+        let received = self.link.request_bytes() + self.tunnelled;
+        let more = received.saturating_sub(self.ticketed);
+        self.ticketed = received;
+        if let Some(ticket) = self.ticket() {
+            ticket.received(more);
         }
     }
 
@@ -102,12 +132,25 @@ impl Record {
         self.upstream = Some(upstream);
         self.upstream_request_id = upstream_request_id;
         self.first_byte = Some(self.started.elapsed());
+        self.count_received();
+        if let Some(ticket) = self.ticket()
+            && !status.is_success()
+            && status != StatusCode::SWITCHING_PROTOCOLS
+        {
+            ticket.free();
+        }
     }
 
     /// The answer is our own.
     pub(crate) fn answered(&mut self, status: StatusCode, fault: Option<Fault>) {
         self.status = Some(status);
         self.fault = fault;
+        // A provider that answers too late for us may have worked for it all the same.
+        if fault != Some(UpstreamFault::FirstByteTimedOut.into())
+            && let Some(ticket) = self.ticket()
+        {
+            ticket.free();
+        }
         self.decision = match fault {
             None => Decision::Answered,
             Some(Fault::Downstream(_)) => Decision::Denied,
@@ -117,13 +160,20 @@ impl Record {
 
     /// Bytes of the answer's body went to the workload.
     pub(crate) fn sent(&mut self, bytes: usize) {
-        self.response_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.response_bytes += bytes;
+        if let Some(ticket) = self.ticket() {
+            ticket.sent(bytes);
+        }
     }
 
     /// Bytes of a tunnel, from and to the workload.
     pub(crate) fn tunnelled(&mut self, from: u64, to: u64) {
         self.tunnelled = from;
         self.response_bytes = to;
+        if let Some(ticket) = self.ticket() {
+            ticket.sent(to);
+        }
     }
 
     /// The answer was handed over to its end.
@@ -139,6 +189,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.count_received();
         let link = &self.link;
         let request_bytes = link.request_bytes() + self.tunnelled;
         link.end(self.status, self.fault, request_bytes, self.response_bytes);

@@ -41,6 +41,8 @@ impl TryFrom<RawSettings> for Settings {
             .map(Arc::new);
         let dns = Dns::parse(&raw.dns, &mut faults);
         let limits = Limits::parse(&raw.limits, &mut faults);
+        let spend = super::spend::parse(&raw.spend, &mut faults);
+        let models = super::models::parse(&raw.models, &mut faults);
         let policy = Policy::new(&raw.policy).unwrap_or_else(|PolicyError(found)| {
             faults.extend(found.iter().map(|(at, why)| format!("{at}: {why}")));
             Policy::default()
@@ -53,6 +55,8 @@ impl TryFrom<RawSettings> for Settings {
             policy,
             dns,
             limits,
+            spend,
+            models,
         };
         if faults.is_empty() {
             Ok(settings)

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 use keyward_policy::{Answers, RawPolicy};
 use serde::{Deserialize, Serialize};
 
+use super::{RawModels, RawSpend};
 use crate::provider::Dialect;
 
 /// Everything that can be set.
@@ -39,6 +40,10 @@ pub struct RawSettings {
     pub dns: RawDns,
     /// Sizes and times.
     pub limits: RawLimits,
+    /// What a run may spend.
+    pub spend: RawSpend,
+    /// Which models may be used.
+    pub models: RawModels,
     /// Where to write what.
     pub log: RawLog,
 }

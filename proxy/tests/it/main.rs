@@ -18,6 +18,8 @@ mod process;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod spend;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod support;
