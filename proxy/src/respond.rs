@@ -67,6 +67,12 @@ pub(crate) fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
     (status, message)
 }
 
+/// Status of the answer to what is refused, and the `type` of its error.
+pub(crate) fn kind(refusal: Refusal) -> (StatusCode, &'static str) {
+    let (status, Shape::Plain(kind) | Shape::Typed(kind), ..) = describe(refusal.into());
+    (status, kind)
+}
+
 /// Status, shape, what is said, and whether the connection is closed afterwards.
 fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
     use Refusal as R;

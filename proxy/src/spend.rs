@@ -27,7 +27,7 @@ pub use self::{
     limits::{SpendLimits, UnknownModel, Weights},
     models::ModelRules,
     prices::{Picodollars, Price, Prices, RawPrice},
-    ticket::Ticket,
+    ticket::{Judge, Ticket},
 };
 use crate::{refusal::Refusal, usage::Usage};
 
@@ -63,6 +63,16 @@ impl Spend {
     #[must_use]
     pub fn needs_model(&self) -> bool {
         !self.models.is_empty() || self.limits.dollars.is_some()
+    }
+
+    /// Whether the messages of a WebSocket have to be read.
+    fn judges_messages(&self) -> bool {
+        let limits = &self.limits;
+        self.needs_model()
+            || limits.runs.is_some()
+            || limits.tokens.is_some()
+            || limits.requests_per_minute.is_some()
+            || limits.requests_per_hour.is_some()
     }
 
     /// What `model` is an alias of.

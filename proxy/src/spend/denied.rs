@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{provider::Provider, refusal::Refusal};
+use crate::{provider::Provider, refusal::Refusal, respond};
 
 /// A refusal, with what there is to say of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,16 +52,7 @@ impl Denied {
 
     /// Status of the answer, and the error's `type`.
     fn kind(&self) -> (StatusCode, &'static str) {
-        match self.refusal {
-            Refusal::RateLimited | Refusal::TooManyAtOnce => {
-                (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error")
-            }
-            Refusal::RunsExhausted => (StatusCode::TOO_MANY_REQUESTS, "max_runs_exceeded"),
-            Refusal::TokensExhausted | Refusal::DollarsExhausted => {
-                (StatusCode::FORBIDDEN, "effective_tokens_limit_exceeded")
-            }
-            _ => (StatusCode::FORBIDDEN, "model_policy_violation"),
-        }
+        respond::kind(self.refusal)
     }
 
     /// `{"error":{"type":…}}`: the answer's body, and what a WebSocket's client can be told in a message.

@@ -228,3 +228,28 @@ fn messages_of_a_socket_are_judged_and_rewritten() {
         None
     );
 }
+
+#[test]
+fn messages_are_read_only_if_something_depends_on_them() {
+    let spend = spend(SpendLimits {
+        concurrent_requests: Some(1),
+        ..SpendLimits::default()
+    });
+    assert!(spend.admit(None, true).unwrap().judge().is_none());
+    let spend = Arc::new(Spend::new(
+        SpendLimits {
+            runs: Some(1),
+            tokens: Some(10),
+            ..SpendLimits::default()
+        },
+        ModelRules::default(),
+    ));
+    let ticket = spend.admit(None, true).unwrap();
+    let judge = ticket.judge().unwrap();
+    let create = br#"{"type":"response.create"}"#;
+    assert_eq!(judge(create), Ok(None));
+    assert_eq!(judge(create), Err(Refusal::RunsExhausted));
+    ticket.commit(&usage("gpt-5", 10, 0));
+    drop(ticket);
+    assert_eq!(spend.book().spent(), (10, Picodollars(0), 0));
+}

@@ -21,14 +21,24 @@ const BYTES_A_TOKEN: u64 = 4;
 #[derive(Debug)]
 pub struct Ticket {
     spend: Arc<Spend>,
-    /// What was asked for last.
-    model: Mutex<Option<String>>,
+    talk: Arc<Talk>,
     usage: Option<Usage>,
     request_bytes: u64,
     response_bytes: u64,
     /// Nothing is owed: it was refused upstream, or never sent.
     free: bool,
     socket: bool,
+}
+
+/// What is judged of a WebSocket's messages.
+pub type Judge = Arc<dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Refusal> + Send + Sync>;
+
+/// What messages are judged by, which may outlive the place that the ticket holds.
+#[derive(Debug)]
+struct Talk {
+    spend: Arc<Spend>,
+    /// What was asked for last.
+    model: Mutex<Option<String>>,
     /// The handshake was a request; the first message behind it is the same one.
     prepaid: AtomicBool,
 }
@@ -36,14 +46,17 @@ pub struct Ticket {
 impl Ticket {
     pub(super) fn new(spend: Arc<Spend>, model: Option<String>, socket: bool) -> Self {
         Self {
+            talk: Arc::new(Talk {
+                spend: Arc::clone(&spend),
+                model: Mutex::new(model),
+                prepaid: AtomicBool::new(socket),
+            }),
             spend,
-            model: Mutex::new(model),
             usage: None,
             request_bytes: 0,
             response_bytes: 0,
             free: false,
             socket,
-            prepaid: AtomicBool::new(socket),
         }
     }
 
@@ -86,7 +99,40 @@ impl Ticket {
     ///
     /// Why it must not be sent. [`Denied::json`] is for the client.
     pub fn message(&self, text: &[u8]) -> Result<Option<Vec<u8>>, Box<Denied>> {
-        if self.spend.is_idle() {
+        self.talk.message(text)
+    }
+
+    /// [`message`](Self::message) for whoever carries the messages; `None` if no limit and no rule needs to read any.
+    #[must_use]
+    pub fn judge(&self) -> Option<Judge> {
+        let talk = Arc::clone(&self.talk);
+        self.spend
+            .judges_messages()
+            .then(|| -> Judge { Arc::new(move |text| talk.message(text).map_err(|it| it.refusal)) })
+    }
+
+    /// Commits at once what one of several answers used, as on a WebSocket.
+    pub fn commit(&self, usage: &Usage) {
+        self.spend.commit(self.talk.model().as_deref(), usage);
+    }
+
+    /// What is owed if the answer did not say.
+    fn estimate(&self) -> Usage {
+        let tokens = Tokens {
+            input: self.request_bytes.div_ceil(BYTES_A_TOKEN),
+            output: self.response_bytes.div_ceil(BYTES_A_TOKEN),
+            ..Tokens::default()
+        };
+        Usage {
+            model: None,
+            tokens,
+        }
+    }
+}
+
+impl Talk {
+    fn message(&self, text: &[u8]) -> Result<Option<Vec<u8>>, Box<Denied>> {
+        if !self.spend.judges_messages() {
             return Ok(None);
         }
         let rules = &self.spend.models;
@@ -126,19 +172,6 @@ impl Ticket {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
-
-    /// What is owed if the answer did not say.
-    fn estimate(&self) -> Usage {
-        let tokens = Tokens {
-            input: self.request_bytes.div_ceil(BYTES_A_TOKEN),
-            output: self.response_bytes.div_ceil(BYTES_A_TOKEN),
-            ..Tokens::default()
-        };
-        Usage {
-            model: None,
-            tokens,
-        }
-    }
 }
 
 impl Drop for Ticket {
@@ -151,7 +184,7 @@ impl Drop for Ticket {
             None => Some(self.estimate()),
         };
         if let Some(usage) = owed {
-            self.spend.commit(self.model().as_deref(), &usage);
+            self.commit(&usage);
         }
         self.spend.release();
     }
