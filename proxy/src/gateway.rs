@@ -12,6 +12,7 @@ mod forward;
 mod frames;
 pub mod guard;
 mod inject;
+pub(crate) mod inspect;
 mod link;
 mod listen;
 pub mod path;
@@ -35,6 +36,7 @@ use crate::{
     provider::{Provider, Providers},
     request_log::RequestLog,
     settings::{Limits, Retry, Scheme, UpstreamSettings},
+    spend::Spend,
     upstream::{Connector, Pool, tls::Tls},
 };
 
@@ -52,6 +54,7 @@ pub(crate) struct Shared {
     /// Names of those that can be served.
     pub(crate) configured: BTreeSet<String>,
     pub(crate) started: Instant,
+    pub(crate) spend: Arc<Spend>,
 }
 
 /// One port.

@@ -29,6 +29,7 @@ pub mod request_log;
 mod respond;
 pub mod server;
 pub mod settings;
+pub mod spend;
 pub mod standalone;
 pub mod status;
 mod transparent;

@@ -106,6 +106,22 @@ named! {
         BadFrame = "bad_websocket_frame",
         /// A WebSocket where only plain requests are served.
         WebSocketNotCarried = "websocket_not_carried",
+        /// More requests or bytes than the limit for this stretch of time.
+        RateLimited = "rate_limit_error",
+        /// More requests at a time than the limit.
+        TooManyAtOnce = "concurrent_limit",
+        /// The run has made as many inference requests as it may.
+        RunsExhausted = "max_runs_exceeded",
+        /// The run has used as many tokens as it may.
+        TokensExhausted = "effective_tokens_limit_exceeded",
+        /// The run has spent as much money as it may.
+        DollarsExhausted = "dollar_limit_exceeded",
+        /// The policy does not allow this model.
+        ModelNotAllowed = "model_policy_violation",
+        /// A rule needs the model, and the request does not name one, once, in a way that can be read.
+        ModelUnreadable = "model_not_readable",
+        /// Money is limited, and the model has no known price.
+        ModelNotPriced = "model_not_priced",
         /// This provider has no credential.
         NotConfigured = "provider_not_configured",
         /// The credential is being fetched, or could not be fetched again in time.

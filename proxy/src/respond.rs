@@ -69,6 +69,12 @@ pub(crate) fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
     (status, message)
 }
 
+/// Status of the answer to what is refused, and the `type` of its error.
+pub(crate) fn kind(refusal: Refusal) -> (StatusCode, &'static str) {
+    let (status, Shape::Plain(kind) | Shape::Typed(kind), ..) = describe(refusal.into());
+    (status, kind)
+}
+
 /// Status, shape, what is said, and whether the connection is closed afterwards.
 fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
     use Refusal as R;
@@ -151,6 +157,31 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
                 Typed("foreign_credential"),
                 "the request carries a credential of its own; send the placeholder, or none: the \
                  gateway puts the real one in",
+                false,
+            ),
+            // With what there is to say of it: `Denied::respond`.
+            R::RateLimited | R::TooManyAtOnce => (
+                S::TOO_MANY_REQUESTS,
+                Typed("rate_limit_error"),
+                "a limit for this stretch of time is reached",
+                false,
+            ),
+            R::RunsExhausted => (
+                S::TOO_MANY_REQUESTS,
+                Typed("max_runs_exceeded"),
+                "this run's limit of inference requests is reached",
+                false,
+            ),
+            R::TokensExhausted | R::DollarsExhausted => (
+                S::FORBIDDEN,
+                Typed("effective_tokens_limit_exceeded"),
+                "this run's budget is used up",
+                false,
+            ),
+            R::ModelNotAllowed | R::ModelUnreadable | R::ModelNotPriced => (
+                S::FORBIDDEN,
+                Typed("model_policy_violation"),
+                "the policy does not allow this model",
                 false,
             ),
             R::BadUpgrade => malformed("this is not a well-formed WebSocket handshake"),
@@ -250,7 +281,7 @@ mod tests {
         for refusal in Refusal::ALL {
             let (status, _, closed) = answer(*refusal);
             assert!((400..=505).contains(&status));
-            assert!(closed || matches!(status, 403 | 503), "{refusal:?}");
+            assert!(closed || matches!(status, 403 | 429 | 503), "{refusal:?}");
         }
         for fault in UpstreamFault::ALL {
             assert!(matches!(answer(*fault).0, 502 | 504));

@@ -22,6 +22,7 @@ use crate::{
     provider::Provider,
     request_log::RequestLog,
     settings::{Limits, Settings},
+    spend::Spend,
     status, transparent,
     upstream::tls::{Loader, Tls},
 };
@@ -99,6 +100,7 @@ impl Server {
             providers,
             configured,
             started: Instant::now(),
+            spend: Arc::new(Spend::new(settings.spend.clone(), settings.models.clone())),
         };
         let mut endless = JoinSet::new();
         for provider in settings.providers.iter() {

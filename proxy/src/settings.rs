@@ -7,10 +7,12 @@
 
 mod dns;
 mod limits;
+mod models;
 mod parse;
 mod proxy;
 mod raw;
 mod retry;
+mod spend;
 mod target;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -20,16 +22,21 @@ use keyward_policy::Policy;
 pub use self::{
     dns::{Dns, DnsServer},
     limits::Limits,
+    models::RawModels,
     proxy::{NoProxy, UpstreamProxy},
     raw::{
         RawCredential, RawDns, RawFederation, RawFollowed, RawInjection, RawLimits, RawLog,
         RawProvider, RawRetry, RawSettings, RawUpstream, RawUpstreamProxy, RawVariant, RawVersions,
     },
     retry::Retry,
+    spend::{RawSpend, RawWeights},
     target::{Scheme, Target},
 };
 pub(crate) use self::{parse::is_identifier, target::check_base_path};
-use crate::provider::Providers;
+use crate::{
+    provider::Providers,
+    spend::{ModelRules, SpendLimits},
+};
 
 /// Settings, checked.
 #[derive(Clone, Debug)]
@@ -51,6 +58,10 @@ pub struct Settings {
     pub limits: Limits,
     /// When a request is sent again.
     pub retry: Retry,
+    /// What a run may spend.
+    pub spend: SpendLimits,
+    /// Which models may be used.
+    pub models: ModelRules,
 }
 
 /// How upstreams are reached, checked.

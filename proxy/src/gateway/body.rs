@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -70,6 +70,9 @@ impl RequestBody {
     pub(super) fn copy_to(&mut self, copied: Arc<Copied>) {
         if let Some(stream) = &mut self.stream {
             stream.copied = Some(copied);
+        } else {
+            copied.add(&self.again);
+            copied.end();
         }
     }
 
@@ -79,12 +82,37 @@ impl RequestBody {
         let Some(stream) = &mut self.stream else {
             return Ok(());
         };
+        if stream.first.is_some() {
+            return Ok(());
+        }
         match std::future::poll_fn(|cx| stream.poll_data(cx)).await {
             Some(Ok(data)) => stream.first = Some(data),
             Some(Err(Broken(fault))) => return Err(fault),
             None => self.stream = None,
         }
         Ok(())
+    }
+
+    /// Waits for all of it, within the limit, and keeps it to be passed on. Only for a rule that has to read it.
+    pub(super) async fn collect(&mut self) -> Result<Bytes, Fault> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(self.again.clone());
+        };
+        let mut all = BytesMut::from(stream.first.take().unwrap_or_default());
+        while let Some(next) = std::future::poll_fn(|cx| stream.poll_data(cx)).await {
+            match next {
+                Ok(data) => all.extend_from_slice(&data),
+                Err(Broken(fault)) => return Err(fault),
+            }
+        }
+        let all = all.freeze();
+        *self = Self::again(all.clone());
+        Ok(all)
+    }
+
+    /// Passes `bytes` on in place of what was collected.
+    pub(super) fn replace(&mut self, bytes: Bytes) {
+        *self = Self::again(bytes);
     }
 
     /// No body at all.

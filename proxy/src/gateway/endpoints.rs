@@ -56,8 +56,7 @@ fn health(link: &Link) -> Response<Bytes> {
             .collect();
         body.insert("providers".to_owned(), providers.into());
         body.insert("metrics_summary".to_owned(), shared.metrics.summary());
-        // No limits are set: none are enforced.
-        body.insert("rate_limits".to_owned(), json!({}));
+        body.insert("rate_limits".to_owned(), shared.spend.shown());
         body.insert(
             "uptime_seconds".to_owned(),
             shared.started.elapsed().as_secs().into(),

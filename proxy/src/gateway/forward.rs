@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use http::{Request, Response, Uri, Version, request::Parts};
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -42,7 +41,7 @@ pub(super) async fn forward(
     link: &Arc<Link>,
     serving: &Serving,
     mut parts: Parts,
-    body: Incoming,
+    mut body: RequestBody,
     mut record: Record,
 ) -> Result<Response<ResponseBody>, (Fault, Record)> {
     let limits = &link.shared().limits;
@@ -50,7 +49,6 @@ pub(super) async fn forward(
     // The version and the extensions are the workload's connection's.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let mut body = RequestBody::new(body, link);
     if let Err(fault) = body.read_ahead().await {
         return Err((fault, record));
     }

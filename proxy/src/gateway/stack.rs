@@ -9,13 +9,22 @@ use http::{HeaderValue, Request, Response, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Link, Serving, authorize::authorize, body::ResponseBody, endpoints, forward, path,
-    path::ApiPath, request_id, strip, strip::Stripper, tunnel, websocket,
+    Link, Serving,
+    authorize::authorize,
+    body::{RequestBody, ResponseBody},
+    endpoints, forward,
+    inspect::{self, Stop},
+    path,
+    path::ApiPath,
+    request_id, strip,
+    strip::Stripper,
+    tunnel, websocket,
 };
 use crate::{
     refusal::{Fault, Refusal},
     request_log::Record,
     respond::respond,
+    spend::Denied,
 };
 
 /// Answers one request. Never fails: a fault is an answer, too, and every answer is logged when its
@@ -26,37 +35,59 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
     let path = parts.uri.path().to_owned();
     let mut record = Record::new(Arc::clone(&link), parts.method.clone(), path, id.clone());
     let upgrade = parts.headers.contains_key(header::UPGRADE);
+    let mut denied = None;
     let fault = match judge(&link, &mut parts, &mut record) {
         Ok(Verdict::Own(response)) => return own(response, upgrade, record),
         Ok(Verdict::Forward(serving)) => {
-            // 10. Only now anything leaves.
-            match forward::forward(&link, serving, parts, body, record).await {
-                Ok(response) => return response,
-                Err((fault, returned)) => {
-                    record = returned;
-                    fault
-                }
+            let mut body = RequestBody::new(body, &link);
+            // 10. Whether the run can afford it, and for this model. Last, so that nothing that is refused for another
+            //     reason counts; before anything leaves.
+            match inspect::admit(&link, &mut parts, &mut body, &mut record).await {
+                Err(stop) => stopped(stop, &mut denied),
+                // 11. Only now anything leaves.
+                Ok(()) => match forward::forward(&link, serving, parts, body, record).await {
+                    Ok(response) => return response,
+                    Err((fault, returned)) => {
+                        record = returned;
+                        fault
+                    }
+                },
             }
         }
         // Boxed: a tunnel's state would make every other request's larger.
-        Ok(Verdict::Tunnel(handshake)) => {
-            let opening = tunnel::open(Arc::clone(&link), handshake, parts, None, record);
-            match Box::pin(opening).await {
-                Ok(response) => return response,
-                Err((fault, returned)) => {
-                    record = returned;
-                    fault
+        Ok(Verdict::Tunnel(handshake)) => match inspect::admit_socket(&link, &parts, &mut record) {
+            Err(stop) => stopped(stop, &mut denied),
+            Ok(()) => {
+                let judge = record.ticket().and_then(|it| it.judge());
+                let opening = tunnel::open(Arc::clone(&link), handshake, parts, judge, record);
+                match Box::pin(opening).await {
+                    Ok(response) => return response,
+                    Err((fault, returned)) => {
+                        record = returned;
+                        fault
+                    }
                 }
             }
-        }
+        },
         Err(fault) => fault,
     };
     if let Fault::Internal(what) = fault {
         tracing::error!(what, "internal fault");
     }
-    let response = respond(fault, link.provider());
+    let response = match denied {
+        Some(denied) => denied.respond(link.provider()),
+        None => respond(fault, link.provider()),
+    };
     record.answered(response.status(), Some(fault));
     finish(response, upgrade, record)
+}
+
+/// The fault of a request that was stopped; what else there is to say of it goes to `denied`.
+fn stopped(stop: Stop, denied: &mut Option<Box<Denied>>) -> Fault {
+    match stop {
+        Stop::Fault(fault) => fault,
+        Stop::Denied(it) => denied.insert(it).refusal.into(),
+    }
 }
 
 /// What becomes of a request.

@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::tokens::Answer;
 use crate::{
     gateway::Link,
-    refusal::Fault,
+    refusal::{Fault, UpstreamFault},
+    spend::Ticket,
     usage::{Reader, Usage},
 };
 
@@ -66,6 +67,10 @@ pub(crate) struct Record {
     streaming: bool,
     /// What was read so far.
     usage: Option<Usage>,
+    /// Its place within the limits. Boxed: most runs have none.
+    ticket: Option<Box<Ticket>>,
+    /// Bytes of the request that the ticket knows of.
+    ticketed: u64,
 }
 
 impl Record {
@@ -97,6 +102,28 @@ impl Record {
             reader: None,
             streaming: false,
             usage: None,
+            ticket: None,
+            ticketed: 0,
+        }
+    }
+
+    /// The limits let it through: its place is held until the record is gone.
+    pub(crate) fn admitted(&mut self, ticket: Ticket) {
+        self.ticket = Some(Box::new(ticket));
+    }
+
+    /// Its place within the limits, if there are any.
+    pub(crate) fn ticket(&mut self) -> Option<&mut Ticket> {
+        self.ticket.as_deref_mut()
+    }
+
+    /// Tells the ticket of what was received since.
+    fn count_received(&mut self) {
+        let received = self.link.request_bytes() + self.tunnelled;
+        let more = received.saturating_sub(self.ticketed);
+        self.ticketed = received;
+        if let Some(ticket) = self.ticket() {
+            ticket.received(more);
         }
     }
 
@@ -118,6 +145,13 @@ impl Record {
         self.upstream = Some(upstream);
         self.upstream_request_id = upstream_request_id;
         self.first_byte = Some(self.started.elapsed());
+        self.count_received();
+        if let Some(ticket) = self.ticket()
+            && !status.is_success()
+            && status != StatusCode::SWITCHING_PROTOCOLS
+        {
+            ticket.free();
+        }
     }
 
     /// The request is sent again.
@@ -131,6 +165,16 @@ impl Record {
         self.fault = fault;
         // Its body is said and not sent.
         self.complete |= self.method == Method::HEAD;
+        // A provider that answers too late for us may have worked for it all the same.
+        let late = [
+            UpstreamFault::FirstByteTimedOut,
+            UpstreamFault::TotalTimedOut,
+        ];
+        if !late.iter().any(|it| fault == Some((*it).into()))
+            && let Some(ticket) = self.ticket()
+        {
+            ticket.free();
+        }
         self.decision = match fault {
             None => Decision::Answered,
             Some(Fault::Downstream(_)) => Decision::Denied,
@@ -151,7 +195,11 @@ impl Record {
 
     /// Bytes of the answer's body go to the workload.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
-        self.response_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.response_bytes += count;
+        if let Some(ticket) = self.ticket() {
+            ticket.sent(count);
+        }
         if let Some(reader) = &mut self.reader {
             reader.push(bytes);
         }
@@ -161,6 +209,9 @@ impl Record {
     pub(crate) fn answer_in_tunnel(&mut self, usage: &Usage, began: Instant, bytes: u64) {
         self.streaming = true;
         self.account(usage, began.elapsed(), bytes);
+        if let Some(ticket) = self.ticket() {
+            ticket.commit(usage);
+        }
         let all = self.usage.get_or_insert_default();
         all.tokens += usage.tokens;
         all.model.clone_from(&usage.model);
@@ -182,6 +233,9 @@ impl Record {
     pub(crate) fn tunnelled(&mut self, from: u64, to: u64) {
         self.tunnelled = from;
         self.response_bytes = to;
+        if let Some(ticket) = self.ticket() {
+            ticket.sent(to);
+        }
     }
 
     /// The answer was handed over to its end.
@@ -199,8 +253,12 @@ impl Drop for Record {
     fn drop(&mut self) {
         if let Some(usage) = self.reader.take().and_then(Reader::finish) {
             self.account(&usage, self.started.elapsed(), self.response_bytes);
+            if let Some(ticket) = self.ticket() {
+                ticket.used(usage.clone());
+            }
             self.usage = Some(usage);
         }
+        self.count_received();
         let link = &self.link;
         let request_bytes = link.request_bytes() + self.tunnelled;
         link.end(self.status, self.fault, request_bytes, self.response_bytes);

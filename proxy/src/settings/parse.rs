@@ -51,6 +51,8 @@ impl TryFrom<RawSettings> for Settings {
         let dns = Dns::parse(&raw.dns, &mut faults);
         let limits = Limits::parse(&raw.limits, &mut faults);
         let retry = Retry::parse(&raw.retry, &mut faults);
+        let spend = super::spend::parse(&raw.spend, &mut faults);
+        let models = super::models::parse(&raw.models, &mut faults);
         let policy = Policy::new(&raw.policy).unwrap_or_else(|PolicyError(found)| {
             faults.extend(found.iter().map(|(at, why)| format!("{at}: {why}")));
             Policy::default()
@@ -64,6 +66,8 @@ impl TryFrom<RawSettings> for Settings {
             dns,
             limits,
             retry,
+            spend,
+            models,
         };
         if faults.is_empty() {
             Ok(settings)

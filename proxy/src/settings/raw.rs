@@ -12,6 +12,7 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 
+use super::{RawModels, RawSpend};
 use crate::provider::Dialect;
 
 /// Everything that can be set.
@@ -44,6 +45,10 @@ pub struct RawSettings {
     pub limits: RawLimits,
     /// Whether a provider that asks for patience is asked again.
     pub retry: RawRetry,
+    /// What a run may spend.
+    pub spend: RawSpend,
+    /// Which models may be used.
+    pub models: RawModels,
     /// Where to write what.
     pub log: RawLog,
 }

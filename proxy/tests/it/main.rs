@@ -24,6 +24,8 @@ mod retry;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod spend;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod support;
