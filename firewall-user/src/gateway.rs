@@ -206,7 +206,7 @@ impl<'a> Asked<'a> {
             if row.environment.is_none() {
                 let from = match &row.credential {
                     Some(RawCredential::Reference(text)) => text.strip_prefix("env:"),
-                    _ => None,
+                    Some(RawCredential::Followed(_) | RawCredential::Federated(_)) | None => None,
                 };
                 let listed = row.credential_variables.iter().flatten();
                 let holders = listed.map(String::as_str).chain(from);

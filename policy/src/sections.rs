@@ -227,9 +227,10 @@ impl Reader<'_, '_> {
         places: &mut BTreeMap<String, Place>,
     ) -> Json {
         // Where a table begins says less than its key does: in TOML it may have none of its own.
-        let begins = match &node.value {
-            Value::Table(_) => at,
-            _ => node.at,
+        let begins = if matches!(node.value, Value::Table(_)) {
+            at
+        } else {
+            node.at
         };
         places.insert(path.to_owned(), self.place(at, begins));
         match &node.value {
