@@ -12,6 +12,7 @@ mod proxy;
 mod raw;
 mod retry;
 mod target;
+mod variables;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
