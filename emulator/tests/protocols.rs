@@ -457,7 +457,11 @@ async fn the_other_providers_speak_their_own_forms() {
     stream
         .headers_mut()
         .insert("x-goog-api-key", "gemini-key".parse().unwrap());
-    let events = events(&client.send(stream).await.text());
-    assert_eq!(events.len(), 5);
+    // Over HTTP/1.1 this client sends the path alone.
+    let mut client = Client::connect(&emulator, true).await;
+    let reply = client.send(stream).await;
+    let text = reply.text();
+    let events = events(&text);
+    assert_eq!(events.len(), 5, "{} {text}", reply.status);
     assert_eq!(events[4]["usageMetadata"]["candidatesTokenCount"], 4);
 }
