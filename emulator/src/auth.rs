@@ -30,20 +30,48 @@ pub(crate) fn check(
             .unwrap_or_default()
     });
     let (key, offered): (_, Vec<&[u8]>) = match provider {
-        Provider::OpenAi => (&options.openai_key, bearers.collect()),
+        Provider::OpenAi => (Some(&options.openai_key), bearers.collect()),
         Provider::Anthropic => {
             let keys = headers
                 .get_all("x-api-key")
                 .iter()
                 .map(http::HeaderValue::as_bytes);
-            (&options.anthropic_key, bearers.chain(keys).collect())
+            (Some(&options.anthropic_key), bearers.chain(keys).collect())
+        }
+        Provider::Copilot => {
+            // Enterprises' hosts know a GitHub token by another scheme.
+            let token = |value: &'_ [u8]| value.starts_with(b"token ");
+            let tokens = headers
+                .get_all(AUTHORIZATION)
+                .iter()
+                .map(|it| it.as_bytes());
+            let tokens = tokens.map(|it| match token(it) {
+                true => it.strip_prefix(b"token ").unwrap_or_default(),
+                false => it.strip_prefix(b"Bearer ").unwrap_or_default(),
+            });
+            (options.more_keys.get(&provider), tokens.collect())
+        }
+        Provider::Bedrock => (options.more_keys.get(&provider), bearers.collect()),
+        Provider::Gemini | Provider::Vertex | Provider::Azure => {
+            let name = match provider {
+                Provider::Azure => "api-key",
+                _ => "x-goog-api-key",
+            };
+            let keys = headers
+                .get_all(name)
+                .iter()
+                .map(http::HeaderValue::as_bytes);
+            (
+                options.more_keys.get(&provider),
+                bearers.chain(keys).collect(),
+            )
         }
     };
     if offered.is_empty() {
         Err(Refusal::Missing)
     } else if offered
         .iter()
-        .all(|credential| *credential == key.as_bytes())
+        .all(|credential| key.is_some_and(|key| *credential == key.as_bytes()))
     {
         Ok(())
     } else {
@@ -69,6 +97,20 @@ pub(crate) fn refuse(provider: Provider, refusal: Refusal) -> (StatusCode, Value
         }
         (Provider::Anthropic, Refusal::Wrong) => {
             crate::anthropic::error("authentication_error", "invalid x-api-key")
+        }
+        (Provider::Gemini | Provider::Vertex, _) => crate::gemini::error(
+            StatusCode::UNAUTHORIZED,
+            "Request had invalid authentication credentials.",
+        ),
+        (Provider::Copilot, _) => json!({"error": {
+            "message": "unauthorized: the token is missing or not valid", "code": "unauthorized",
+        }}),
+        (Provider::Azure, _) => json!({"error": {
+            "message": "Access denied due to invalid subscription key or wrong API endpoint.",
+            "code": "401",
+        }}),
+        (Provider::Bedrock, _) => {
+            json!({"message": "The security token included in the request is invalid."})
         }
     };
     (StatusCode::UNAUTHORIZED, body)

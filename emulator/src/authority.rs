@@ -17,6 +17,10 @@ use crate::{Alpn, StartError};
 const NAMES: &[&str] = &[
     "api.openai.com",
     "api.anthropic.com",
+    "api.githubcopilot.com",
+    "generativelanguage.googleapis.com",
+    "aiplatform.googleapis.com",
+    "bedrock-runtime.us-east-1.amazonaws.com",
     "localhost",
     "127.0.0.1",
     "::1",

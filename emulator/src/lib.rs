@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A stand-in for the model providers: what keyward's demo, tests and benchmarks talk to instead of
-//! api.openai.com and api.anthropic.com.
+//! api.openai.com, api.anthropic.com and the others.
 //!
 //! It speaks the providers' inference APIs over real TLS (its own certificate authority, HTTP/1.1
 //! and HTTP/2 by ALPN, WebSocket where OpenAI has it), refuses every key but the one it was given
@@ -11,14 +11,17 @@
 //! arrived is its purpose. Give it made-up keys only.
 //!
 //! The path of a request, by module: `server` accepts and terminates TLS, `provider` says whose API
-//! it is, `auth` checks the key, `openai` or `anthropic` write the answer as a `script` of events,
+//! it is, `auth` checks the key, `openai`, `anthropic`, `gemini`, `bedrock` (and `compatible`, for Copilot and Azure) write the answer as a `script` of events,
 //! `reply` sends it at the pace that the [`Behaviour`] asks for, `record` keeps what came in.
 #![forbid(unsafe_code)]
 
 mod anthropic;
 mod auth;
 mod authority;
+mod bedrock;
 mod behaviour;
+mod compatible;
+mod gemini;
 mod openai;
 mod options;
 mod provider;

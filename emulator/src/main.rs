@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
-use keyward_emulator::{Alpn, Behaviour, Emulator, Ending, Options, WebSocketMode};
+use keyward_emulator::{Alpn, Behaviour, Emulator, Ending, Options, Provider, WebSocketMode};
 
-/// Stand in for api.openai.com and api.anthropic.com, with made-up keys
+/// Stand in for the model providers, with made-up keys
 ///
 /// Every request is answered with the same text, every key but the given one with the provider's
 /// own 401, and what was sent is recorded, credentials included.
@@ -55,6 +55,51 @@ struct Args {
     /// A file with the key that Anthropic's API accepts
     #[arg(long, value_name = "FILE", conflicts_with = "anthropic_key")]
     anthropic_key_file: Option<PathBuf>,
+
+    /// The key that Copilot's API accepts; like the ones below, none lets nobody in
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "KEYWARD_EMULATOR_COPILOT_KEY",
+        hide_env_values = true
+    )]
+    copilot_key: Option<String>,
+
+    /// The key that Gemini's API accepts
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "KEYWARD_EMULATOR_GEMINI_KEY",
+        hide_env_values = true
+    )]
+    gemini_key: Option<String>,
+
+    /// The key that Vertex AI accepts
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "KEYWARD_EMULATOR_VERTEX_KEY",
+        hide_env_values = true
+    )]
+    vertex_key: Option<String>,
+
+    /// The key that Azure's OpenAI accepts
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "KEYWARD_EMULATOR_AZURE_KEY",
+        hide_env_values = true
+    )]
+    azure_key: Option<String>,
+
+    /// The key that Amazon Bedrock accepts
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "KEYWARD_EMULATOR_BEDROCK_KEY",
+        hide_env_values = true
+    )]
+    bedrock_key: Option<String>,
 
     /// What a WebSocket handshake gets
     #[arg(long, value_enum, default_value_t = WebSocket::Accept)]
@@ -160,7 +205,18 @@ fn options(args: Args) -> Result<Options> {
         args.anthropic_key,
         args.anthropic_key_file.as_deref(),
     )?;
+    let more = [
+        (Provider::Copilot, args.copilot_key),
+        (Provider::Gemini, args.gemini_key),
+        (Provider::Vertex, args.vertex_key),
+        (Provider::Azure, args.azure_key),
+        (Provider::Bedrock, args.bedrock_key),
+    ];
+    let more = more.into_iter().filter_map(|(it, key)| Some((it, key?)));
+    // An empty key would let in a request that has none.
+    let more_keys = more.filter(|(_, key)| !key.is_empty()).collect();
     Ok(Options {
+        more_keys,
         listen: args.listen,
         names: args.names,
         openai_key,

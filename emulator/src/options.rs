@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What an emulator is started with. Nothing here is read from the environment: the binary does that.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::Behaviour;
+use crate::{Behaviour, Provider};
 
 /// How the emulator is to listen, whom it lets in, and what it keeps.
 #[derive(Clone, Debug)]
@@ -12,13 +13,15 @@ pub struct Options {
     /// Addresses to listen on; port 0 takes a free one. They are bound on the calling thread, so
     /// in the caller's network namespace.
     pub listen: Vec<SocketAddr>,
-    /// Further names and addresses for the certificate, besides api.openai.com,
-    /// api.anthropic.com, localhost, 127.0.0.1 and `::1`.
+    /// Further names and addresses for the certificate, besides those of the
+    /// providers, localhost, 127.0.0.1 and `::1`.
     pub names: Vec<String>,
     /// The only key that OpenAI's API accepts.
     pub openai_key: String,
     /// The only key that Anthropic's API accepts.
     pub anthropic_key: String,
+    /// The only key that each of the others accepts. One without a key lets nobody in.
+    pub more_keys: BTreeMap<Provider, String>,
     /// What a WebSocket handshake gets.
     pub websocket: WebSocketMode,
     /// Which protocols are offered by ALPN.
@@ -42,6 +45,7 @@ impl Options {
             names: Vec::new(),
             openai_key: openai_key.into(),
             anthropic_key: anthropic_key.into(),
+            more_keys: BTreeMap::new(),
             websocket: WebSocketMode::Accept,
             alpn: Alpn::Both,
             behaviour: Behaviour::default(),

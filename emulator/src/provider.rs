@@ -7,13 +7,23 @@ use http::request::Parts;
 use serde::Serialize;
 
 /// A provider whose API the emulator speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// api.openai.com.
     OpenAi,
     /// api.anthropic.com.
     Anthropic,
+    /// api.githubcopilot.com, and an enterprise's own hosts.
+    Copilot,
+    /// generativelanguage.googleapis.com.
+    Gemini,
+    /// aiplatform.googleapis.com, of any region.
+    Vertex,
+    /// A resource below openai.azure.com.
+    Azure,
+    /// bedrock-runtime of any region.
+    Bedrock,
 }
 
 impl Provider {
@@ -23,6 +33,13 @@ impl Provider {
         match host {
             "api.anthropic.com" => Self::Anthropic,
             "api.openai.com" => Self::OpenAi,
+            "generativelanguage.googleapis.com" => Self::Gemini,
+            _ if host.ends_with("aiplatform.googleapis.com") => Self::Vertex,
+            _ if host.ends_with(".githubcopilot.com") || host.starts_with("copilot-api.") => {
+                Self::Copilot
+            }
+            _ if host.ends_with(".openai.azure.com") => Self::Azure,
+            _ if host.starts_with("bedrock-runtime.") => Self::Bedrock,
             _ if parts.uri.path().contains("/messages")
                 || parts.headers.contains_key("anthropic-version")
                 || parts.headers.contains_key("x-api-key") =>
@@ -39,6 +56,11 @@ impl fmt::Display for Provider {
         f.write_str(match self {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
+            Self::Copilot => "copilot",
+            Self::Gemini => "gemini",
+            Self::Vertex => "vertex",
+            Self::Azure => "azure",
+            Self::Bedrock => "bedrock",
         })
     }
 }
@@ -83,6 +105,21 @@ mod tests {
             provider("https://API.anthropic.com/v1/responses", &[]),
             Provider::Anthropic
         );
+    }
+
+    #[test]
+    fn every_provider_is_known_by_its_hosts() {
+        for (host, expected) in [
+            ("api.githubcopilot.com", Provider::Copilot),
+            ("api.enterprise.githubcopilot.com", Provider::Copilot),
+            ("copilot-api.acme.ghe.com", Provider::Copilot),
+            ("generativelanguage.googleapis.com", Provider::Gemini),
+            ("us-central1-aiplatform.googleapis.com", Provider::Vertex),
+            ("acme.openai.azure.com", Provider::Azure),
+            ("bedrock-runtime.us-east-1.amazonaws.com", Provider::Bedrock),
+        ] {
+            assert_eq!(provider("/v1/messages", &[("host", host)]), expected);
+        }
     }
 
     #[test]

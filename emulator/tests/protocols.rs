@@ -350,3 +350,118 @@ async fn a_websocket_is_refused_as_the_options_say_and_never_without_the_key() {
     assert_eq!(refused, StatusCode::UNAUTHORIZED);
     assert!(client::websocket(&emulator, "Bearer sk-real").await.is_ok());
 }
+
+/// Each of the others: its path, its key's header, and where its answer has text and usage.
+#[tokio::test]
+async fn the_other_providers_speak_their_own_forms() {
+    let keys = [
+        Provider::Copilot,
+        Provider::Gemini,
+        Provider::Vertex,
+        Provider::Azure,
+        Provider::Bedrock,
+    ];
+    let emulator = start(Options {
+        names: vec!["acme.openai.azure.com".to_owned()],
+        more_keys: keys
+            .into_iter()
+            .map(|it| (it, format!("{it}-key")))
+            .collect(),
+        ..options()
+    });
+    let mut client = Client::connect(&emulator, false).await;
+    let google = "/candidates/0/content/parts/0/text";
+    let chat = "/choices/0/message/content";
+    for (host, path, header, key, text, output) in [
+        (
+            "api.githubcopilot.com",
+            "/chat/completions",
+            "authorization",
+            "Bearer copilot-key",
+            chat,
+            "/usage/completion_tokens",
+        ),
+        (
+            "api.githubcopilot.com",
+            "/responses",
+            "authorization",
+            "token copilot-key",
+            "/output/0/content/0/text",
+            "/usage/output_tokens",
+        ),
+        (
+            "generativelanguage.googleapis.com",
+            "/v1beta/models/g:generateContent",
+            "x-goog-api-key",
+            "gemini-key",
+            google,
+            "/usageMetadata/candidatesTokenCount",
+        ),
+        (
+            "aiplatform.googleapis.com",
+            "/v1/publishers/google/models/g:generateContent",
+            "x-goog-api-key",
+            "vertex-key",
+            google,
+            "/usageMetadata/candidatesTokenCount",
+        ),
+        (
+            "acme.openai.azure.com",
+            "/openai/deployments/d/chat/completions?api-version=1",
+            "api-key",
+            "azure-key",
+            chat,
+            "/usage/completion_tokens",
+        ),
+        (
+            "acme.openai.azure.com",
+            "/openai/v1/chat/completions",
+            "api-key",
+            "azure-key",
+            chat,
+            "/usage/completion_tokens",
+        ),
+        (
+            "bedrock-runtime.us-east-1.amazonaws.com",
+            "/model/m/converse",
+            "authorization",
+            "Bearer bedrock-key",
+            "/output/message/content/0/text",
+            "/usage/outputTokens",
+        ),
+    ] {
+        let request = |key: &str| {
+            let mut request = post(host, path, &json!({"model": "m"}));
+            request.headers_mut().insert(header, key.parse().unwrap());
+            request
+        };
+        let reply = client.send(request(key)).await;
+        assert_eq!(reply.status, StatusCode::OK, "{host}{path}");
+        let body: Value = serde_json::from_str(&reply.text()).unwrap();
+        let found = (body.pointer(text), body.pointer(output));
+        assert_eq!(
+            found,
+            (Some(&json!("Hello from the emulator.")), Some(&json!(4))),
+            "{body}"
+        );
+        for wrong in ["Bearer other", "other"] {
+            let reply = client.send(request(wrong)).await;
+            assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{host}{path}");
+        }
+    }
+    let mut stream = post(
+        "generativelanguage.googleapis.com",
+        "/v1beta/models/g:streamGenerateContent?alt=sse",
+        &json!({}),
+    );
+    stream
+        .headers_mut()
+        .insert("x-goog-api-key", "gemini-key".parse().unwrap());
+    // Over HTTP/1.1 this client sends the path alone.
+    let mut client = Client::connect(&emulator, true).await;
+    let reply = client.send(stream).await;
+    let text = reply.text();
+    let events = events(&text);
+    assert_eq!(events.len(), 5, "{} {text}", reply.status);
+    assert_eq!(events[4]["usageMetadata"]["candidatesTokenCount"], 4);
+}

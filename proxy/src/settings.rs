@@ -14,6 +14,7 @@ mod raw;
 mod retry;
 mod spend;
 mod target;
+mod variables;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -103,6 +103,10 @@ pub(crate) fn start(
         path: path.to_owned(),
         source,
     })?;
+    raw.fill_from_variables(|name| {
+        let value = variable(name)?;
+        str::from_utf8(&value).ok().map(str::to_owned)
+    });
     let listen = raw.listen.take().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     for file in std::mem::take(&mut raw.upstream.ca_files) {
         let pem = read_path(&file)?;

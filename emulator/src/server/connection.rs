@@ -20,7 +20,9 @@ use crate::record::Arrival;
 use crate::reply::{Answer, Reply};
 use crate::script::{Usage, id};
 use crate::websocket::{self, Session};
-use crate::{BEHAVIOUR_HEADER, Behaviour, Provider, anthropic, auth, openai};
+use crate::{
+    BEHAVIOUR_HEADER, Behaviour, Provider, anthropic, auth, bedrock, compatible, gemini, openai,
+};
 
 /// How much [`Behaviour::sink`] answers unless told: about what a short reply of either API has.
 const SINK_BYTES: usize = 1024;
@@ -93,6 +95,10 @@ async fn handle(
         Ok(()) => match provider {
             Provider::OpenAi => openai::answer(&parts.method, parts.uri.path(), &body, &behaviour),
             Provider::Anthropic => anthropic::answer(&parts, &body, &behaviour),
+            Provider::Copilot => compatible::copilot(&parts, &body, &behaviour),
+            Provider::Azure => compatible::azure(&parts, &body, &behaviour),
+            Provider::Gemini | Provider::Vertex => gemini::answer(&parts, &body, &behaviour),
+            Provider::Bedrock => bedrock::answer(&parts, &body, &behaviour),
         },
     };
 
@@ -176,7 +182,9 @@ async fn sink(mut body: Incoming, bytes: Option<usize>) -> Response<Reply> {
 /// The provider's own request id, in the header where it puts it.
 fn label(provider: Provider, response: &mut Response<Reply>) {
     let name = match provider {
-        Provider::OpenAi => "x-request-id",
+        Provider::OpenAi | Provider::Azure | Provider::Gemini | Provider::Vertex => "x-request-id",
+        Provider::Copilot => "x-github-request-id",
+        Provider::Bedrock => "x-amzn-requestid",
         Provider::Anthropic => "request-id",
     };
     if let Ok(value) = HeaderValue::from_str(&id("req_")) {
