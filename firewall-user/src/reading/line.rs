@@ -156,6 +156,12 @@ pub struct Request {
     pub input_tokens: Option<u64>,
     /// Tokens that came out, if they were counted.
     pub output_tokens: Option<u64>,
+    /// Tokens that the provider read from its cache, if they were counted.
+    pub cache_read_tokens: Option<u64>,
+    /// Tokens that the provider wrote to its cache, if they were counted.
+    pub cache_write_tokens: Option<u64>,
+    /// Tokens of what was thought and not shown, if they were counted.
+    pub reasoning_tokens: Option<u64>,
     /// Who asked.
     pub comm: Option<String>,
 }

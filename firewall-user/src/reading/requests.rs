@@ -45,6 +45,14 @@ pub struct ModelTally {
     pub input_tokens: u64,
     /// Tokens that came out, as far as they were counted.
     pub output_tokens: u64,
+    /// Tokens read from the provider's cache, as far as they were counted.
+    pub cache_read_tokens: u64,
+    /// Tokens written to the provider's cache, as far as they were counted.
+    pub cache_write_tokens: u64,
+    /// Tokens of what was thought and not shown, as far as they were counted.
+    pub reasoning_tokens: u64,
+    /// From the head to the answer's head.
+    pub first_bytes: Spans,
     /// From the head to the end of the answer.
     pub spans: Spans,
 }
@@ -66,6 +74,13 @@ impl Requests {
         Ok(requests)
     }
 
+    /// All providers and models together.
+    pub fn total(&self) -> ModelTally {
+        let mut total = ModelTally::default();
+        self.by_model.values().for_each(|it| total.merge(it));
+        total
+    }
+
     fn add(&mut self, request: Request) {
         self.count += 1;
         let model = request.model.clone().unwrap_or_default();
@@ -81,6 +96,41 @@ impl Requests {
 }
 
 impl ModelTally {
+    /// All of the input: read anew, read from the cache and written to it.
+    pub fn all_input(&self) -> u64 {
+        let anew = self.input_tokens.saturating_add(self.cache_write_tokens);
+        anew.saturating_add(self.cache_read_tokens)
+    }
+
+    /// All of the output, with what was not shown.
+    pub fn all_output(&self) -> u64 {
+        self.output_tokens.saturating_add(self.reasoning_tokens)
+    }
+
+    /// How much of the input came from the provider's cache, in percent.
+    pub fn cache_hits(&self) -> Option<u64> {
+        let all = u128::from(self.all_input());
+        let percent = (u128::from(self.cache_read_tokens) * 100).checked_div(all)?;
+        u64::try_from(percent).ok()
+    }
+
+    /// Adds all of another's.
+    fn merge(&mut self, other: &Self) {
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.count, other.count);
+        add(&mut self.denied, other.denied);
+        add(&mut self.failed, other.failed);
+        add(&mut self.request_bytes, other.request_bytes);
+        add(&mut self.response_bytes, other.response_bytes);
+        add(&mut self.input_tokens, other.input_tokens);
+        add(&mut self.output_tokens, other.output_tokens);
+        add(&mut self.cache_read_tokens, other.cache_read_tokens);
+        add(&mut self.cache_write_tokens, other.cache_write_tokens);
+        add(&mut self.reasoning_tokens, other.reasoning_tokens);
+        self.first_bytes.merge(&other.first_bytes);
+        self.spans.merge(&other.spans);
+    }
+
     fn add(&mut self, request: &Request) {
         self.count += 1;
         let is_denied = request.decision == "denied";
@@ -98,6 +148,17 @@ impl ModelTally {
             &mut self.output_tokens,
             request.output_tokens.unwrap_or_default(),
         );
+        for (sum, count) in [
+            (&mut self.cache_read_tokens, request.cache_read_tokens),
+            (&mut self.cache_write_tokens, request.cache_write_tokens),
+            (&mut self.reasoning_tokens, request.reasoning_tokens),
+        ] {
+            add(sum, count.unwrap_or_default());
+        }
+        request
+            .first_byte_ms
+            .into_iter()
+            .for_each(|it| self.first_bytes.add(it));
         request
             .duration_ms
             .into_iter()
@@ -118,6 +179,15 @@ mod tests {
         let openai = &requests.by_model[&("openai".to_owned(), String::new())];
         assert_eq!((openai.count, openai.denied, openai.failed), (4, 1, 1));
         assert_eq!(requests.unreadable, 0);
+        let total = requests.total();
+        assert_eq!(
+            (total.count, total.all_input(), total.all_output()),
+            (5, 2000, 400)
+        );
+        assert_eq!(total.cache_hits(), Some(35));
+        assert_eq!(openai.cache_hits(), None);
+        let p99 = total.first_bytes.percentile(99).unwrap();
+        assert!((p99 / 410.0 - 1.0).abs() < 0.02, "{p99}");
     }
 
     #[test]

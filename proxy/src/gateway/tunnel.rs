@@ -365,3 +365,95 @@ impl AsyncWrite for Counted {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
+
+    use super::{
+        super::frames::{self, Kind},
+        *,
+    };
+
+    fn message(text: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        frames::write(&mut bytes, Kind::Text, text, Some([1, 2, 3, 4]));
+        bytes
+    }
+
+    type Halves = (ReadHalf<DuplexStream>, WriteHalf<DuplexStream>);
+
+    /// Both directions between two streams, with a judge that refuses `bad`.
+    fn tunnel(
+        between: &Arc<AtomicBool>,
+    ) -> (Halves, Halves, tokio::task::JoinHandle<Option<Refusal>>) {
+        let judge: Judge = Arc::new(|text| match text {
+            b"bad" => Err(Refusal::PathNotAllowed),
+            _ => Ok(None),
+        });
+        let ((workload, down), (up, upstream)) = (duplex(1024), duplex(1024));
+        let between = Arc::clone(between);
+        let task = tokio::spawn(async move {
+            let ((from, to), (answers, asked)) = (split(down), split(up));
+            let (refused, refusal) = oneshot::channel();
+            let (ended, ()) = tokio::try_join!(
+                judged(from, asked, Held::new(judge, 100), refused),
+                answered(answers, to, between, refusal),
+            )
+            .unwrap();
+            ended
+        });
+        (split(workload), split(upstream), task)
+    }
+
+    #[tokio::test]
+    async fn a_refused_message_ends_the_tunnel_with_a_close_frame_between_two_frames() {
+        let between = Arc::new(AtomicBool::new(true));
+        let ((mut from_tunnel, mut to_tunnel), (mut asked, mut answer), task) = tunnel(&between);
+        to_tunnel.write_all(&message(b"good")).await.unwrap();
+        let mut arrived = [0; 10];
+        asked.read_exact(&mut arrived).await.unwrap();
+        let (mut held, mut text) = (frames::Frames::of_client(), Vec::new());
+        let piece = held.next(&mut &arrived[..]).unwrap().unwrap();
+        piece.unmask(&mut text);
+        assert_eq!(text, b"good");
+
+        // The upstream is in the middle of a frame: ours comes behind it.
+        between.store(false, Ordering::Relaxed);
+        answer.write_all(b"half").await.unwrap();
+        let mut half = [0; 4];
+        from_tunnel.read_exact(&mut half).await.unwrap();
+        to_tunnel.write_all(&message(b"bad")).await.unwrap();
+        let mut rest = Vec::new();
+        asked.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest[0], 0x88);
+        assert!(!rest.windows(3).any(|it| it == b"bad"));
+        between.store(true, Ordering::Relaxed);
+        answer.write_all(b"other half").await.unwrap();
+        drop(to_tunnel);
+        let mut last = Vec::new();
+        from_tunnel.read_to_end(&mut last).await.unwrap();
+        let farewell = last.strip_prefix(b"other half").unwrap();
+        assert_eq!(farewell[..4], [0x88, 18, 0x03, 0xf0]);
+        assert_eq!(&farewell[4..], b"path_not_allowed");
+        drop((from_tunnel, answer));
+        assert_eq!(task.await.unwrap(), Some(Refusal::PathNotAllowed));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_refused_ends_when_both_sides_end() {
+        let between = Arc::new(AtomicBool::new(true));
+        let ((mut from_tunnel, mut to_tunnel), (mut asked, mut answer), task) = tunnel(&between);
+        to_tunnel.write_all(&message(b"good")).await.unwrap();
+        to_tunnel.shutdown().await.unwrap();
+        let mut all = Vec::new();
+        asked.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all.len(), 10);
+        answer.write_all(b"answer").await.unwrap();
+        answer.shutdown().await.unwrap();
+        let mut all = Vec::new();
+        from_tunnel.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"answer");
+        assert_eq!(task.await.unwrap(), None);
+    }
+}

@@ -84,6 +84,11 @@ struct Model {
     response_bytes: u64,
     input_tokens: u64,
     output_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+    reasoning_tokens: u64,
+    first_byte_p50_ms: Option<f64>,
+    first_byte_p99_ms: Option<f64>,
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
 }
@@ -212,6 +217,11 @@ fn models(requests: &Requests) -> Vec<Model> {
             response_bytes: tally.response_bytes,
             input_tokens: tally.input_tokens,
             output_tokens: tally.output_tokens,
+            cache_read_tokens: tally.cache_read_tokens,
+            cache_write_tokens: tally.cache_write_tokens,
+            reasoning_tokens: tally.reasoning_tokens,
+            first_byte_p50_ms: tally.first_bytes.percentile(50),
+            first_byte_p99_ms: tally.first_bytes.percentile(99),
             p50_ms: tally.spans.percentile(50),
             p99_ms: tally.spans.percentile(99),
         })

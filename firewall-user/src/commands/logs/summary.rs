@@ -29,6 +29,9 @@ pub(super) fn run(args: &SummaryArgs, out: &mut impl Write) -> Result<()> {
                 "{}\n",
                 facts(&log.id, &tally, |text| Shown(text).to_string())
             )?;
+            if let Some(asked) = asked(&requests) {
+                writeln!(out, "{asked}\n")?;
+            }
             out.write_all(stats::text(&tally, &requests).as_bytes())?;
         }
         SummaryFormat::Markdown => {
@@ -75,6 +78,30 @@ fn facts(run: &str, tally: &Tally, escape: impl Fn(&str) -> String) -> String {
     text
 }
 
+/// One sentence about what was asked of providers, and what it cost.
+fn asked(requests: &Requests) -> Option<String> {
+    let total = requests.total();
+    if total.count == 0 {
+        return None;
+    }
+    let mut text = counted(total.count, "request");
+    text.push_str(" to providers");
+    if total.all_input() > 0 || total.all_output() > 0 {
+        let (sent, came) = (total.all_input(), total.all_output());
+        write!(text, ", {} in", counted(sent, "token")).unwrap_or_default();
+        if let Some(hits) = total.cache_hits() {
+            write!(text, " ({hits}% from the cache)").unwrap_or_default();
+        }
+        write!(text, ", {came} out").unwrap_or_default();
+    }
+    let first = |percent| total.first_bytes.percentile(percent).map(milliseconds);
+    if let (Some(p50), Some(p99)) = (first(50), first(99)) {
+        write!(text, "; first byte after {p50} (p50), {p99} (p99)").unwrap_or_default();
+    }
+    text.push('.');
+    Some(text)
+}
+
 /// The summary in GitHub's Markdown.
 fn markdown(run: &str, tally: &Tally, requests: &Requests) -> String {
     let denied = tally.worst(|host| host.denied.attempts());
@@ -87,6 +114,9 @@ fn markdown(run: &str, tally: &Tally, requests: &Requests) -> String {
         (attempts, _) => format!("{} blocked", counted(attempts, "attempt")),
     };
     let mut text = format!("### keyward: {heading}\n\n{}\n", facts(run, tally, escape));
+    if let Some(asked) = asked(requests) {
+        writeln!(text, "{asked}").unwrap_or_default();
+    }
     denials(&mut text, "Blocked host", &denied, |host| &host.denied);
     denials(&mut text, "Would be blocked", &audited, |host| {
         &host.audited
@@ -206,11 +236,26 @@ fn gateway(text: &mut String, requests: &Requests) {
     open(text, "Providers", requests.by_model.len());
     row(
         text,
-        &["Provider", "Model", "Requests", "Denied", "Failed", "p50"].map(str::to_owned),
+        &[
+            "Provider",
+            "Model",
+            "Requests",
+            "Denied",
+            "Failed",
+            "Tokens in",
+            "From cache",
+            "Tokens out",
+            "First byte p50",
+            "p99",
+        ]
+        .map(str::to_owned),
     );
     row(
         text,
-        &["---", "---", "---:", "---:", "---:", "---:"].map(str::to_owned),
+        &[
+            "---", "---", "---:", "---:", "---:", "---:", "---:", "---:", "---:", "---:",
+        ]
+        .map(str::to_owned),
     );
     for ((provider, model), tally) in &requests.by_model {
         row(
@@ -221,7 +266,13 @@ fn gateway(text: &mut String, requests: &Requests) {
                 tally.count.to_string(),
                 tally.denied.to_string(),
                 tally.failed.to_string(),
-                span(tally.spans.percentile(50)),
+                tally.all_input().to_string(),
+                tally
+                    .cache_hits()
+                    .map_or_else(|| "-".to_owned(), |it| format!("{it}%")),
+                tally.all_output().to_string(),
+                span(tally.first_bytes.percentile(50)),
+                span(tally.first_bytes.percentile(99)),
             ],
         );
     }

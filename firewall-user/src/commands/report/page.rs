@@ -115,11 +115,8 @@ fn cards(page: &mut String, tally: &Tally, requests: &Requests) {
     };
     let blocked = attempts(|host| host.denied.attempts()) + tally.things_attempted();
     let audited = attempts(|host| host.audited.answered_attempts());
-    let tokens: u64 = requests
-        .by_model
-        .values()
-        .map(|model| model.input_tokens.saturating_add(model.output_tokens))
-        .sum();
+    let total = requests.total();
+    let tokens = total.all_input().saturating_add(total.all_output());
     page.push_str("<div class=\"cards\">\n");
     let mut card = |class: &str, number: String, label: &str| {
         writeln!(

@@ -249,8 +249,8 @@ pub(super) fn models(requests: &Requests) -> Option<String> {
                 counted(tally.count),
                 counted(tally.denied),
                 counted(tally.failed),
-                tokens(Some(tally.input_tokens)),
-                tokens(Some(tally.output_tokens)),
+                tokens(Some(tally.all_input())),
+                tokens(Some(tally.all_output())),
                 sized(tally.request_bytes),
                 sized(tally.response_bytes),
                 span(tally.spans.percentile(50)),
@@ -301,7 +301,14 @@ fn one(request: &Request) -> Vec<Cell> {
     if let Some(reason) = &request.reason {
         write!(status, " {reason}").unwrap_or_default();
     }
-    let (sent, came) = (request.input_tokens, request.output_tokens);
+    let kinds = [
+        request.input_tokens,
+        request.output_tokens,
+        request.cache_read_tokens,
+        request.cache_write_tokens,
+        request.reasoning_tokens,
+    ];
+    let all = kinds.into_iter().flatten().reduce(u64::saturating_add);
     vec![
         Cell::Text(time.unwrap_or_default()),
         Cell::Text(request.provider.clone()),
@@ -312,10 +319,7 @@ fn one(request: &Request) -> Vec<Cell> {
         sized(request.response_bytes),
         span(request.first_byte_ms),
         span(request.duration_ms),
-        tokens(
-            sent.map(|sent| sent.saturating_add(came.unwrap_or_default()))
-                .or(came),
-        ),
+        tokens(all),
     ]
 }
 
