@@ -496,3 +496,36 @@ async fn alone_it_reads_a_file_and_refuses_a_bad_one() {
         "{log}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_replaces_a_credential_while_the_process_runs() {
+    let upstream = Upstream::hello(Speaks::Http2).await;
+    let mut proxy = Supervised::start(&settings(&upstream)).unwrap();
+    let request = "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(ask(proxy.openai, request).await.status, 200);
+    let rotated = "sk-rotated-9876543210";
+    let only = |slot: &str| {
+        let mut credentials = Credentials::new();
+        let key = Credential::new(rotated.as_bytes().to_vec()).unwrap();
+        credentials.insert(slot, key);
+        credentials
+    };
+    let replaced = control::replace_credentials(&proxy.control, &only("openai"));
+    assert_eq!(replaced.unwrap(), 1);
+    assert_eq!(ask(proxy.openai, request).await.status, 200);
+    // One that has no place there is refused, and nothing else changes.
+    let stray = control::replace_credentials(&proxy.control, &only("gemini"));
+    assert!(matches!(stray, Err(ControlError::Refused(why)) if why.contains("gemini")));
+    assert_eq!(ask(proxy.openai, request).await.status, 200);
+    let seen = upstream.seen();
+    let used: Vec<_> = seen.iter().map(|it| &it.headers["authorization"]).collect();
+    let (old, new) = (format!("Bearer {OPENAI_KEY}"), format!("Bearer {rotated}"));
+    assert_eq!(used, [&old, &new, &new]);
+    let logs = [
+        &mut proxy.requests,
+        &mut proxy.audit,
+        &mut proxy.diagnostics,
+    ]
+    .map(text);
+    assert!(logs.iter().all(|it| !it.contains("9876543210")));
+}
