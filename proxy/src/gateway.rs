@@ -10,6 +10,7 @@ mod endpoints;
 mod forward;
 pub mod guard;
 mod inject;
+mod leak;
 mod link;
 mod listen;
 pub mod path;
@@ -32,6 +33,7 @@ use crate::{
     peers::Peers,
     provider::{Provider, Providers},
     request_log::RequestLog,
+    scan::Scanner,
     settings::{Limits, Scheme, UpstreamSettings},
     upstream::{Connector, Pool, tls::Tls},
 };
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) providers: Providers,
     /// Names of those that can be served.
     pub(crate) configured: BTreeSet<String>,
+    /// Looks for secrets, if that is asked for.
+    pub(crate) scanner: Option<Scanner>,
     pub(crate) started: Instant,
 }
 

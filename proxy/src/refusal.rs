@@ -104,6 +104,8 @@ named! {
         BadUpgrade = "bad_upgrade",
         /// A WebSocket where only plain requests are served.
         WebSocketNotCarried = "websocket_not_carried",
+        /// A secret in what was sent.
+        SecretLeak = "secret_leak",
         /// This provider has no credential.
         NotConfigured = "provider_not_configured",
     }

@@ -20,6 +20,7 @@ use crate::{
     peers::Peers,
     provider::Provider,
     request_log::RequestLog,
+    scan::Scanner,
     settings::{Limits, Settings},
     status, transparent,
     upstream::tls::{Loader, Tls},
@@ -70,6 +71,8 @@ impl Server {
         let (tls, loader) = Tls::new(&settings.upstream);
         let resolver = Resolver::new(&settings.dns, tls.clone());
         let via = Via::new(&settings.upstream, tls.clone(), resolver.clone());
+        let scanner = Scanner::new(&settings.scan, &credentials, &settings.providers)
+            .map_err(io::Error::other)?;
         let egress = Egress::new(
             settings.run.clone(),
             settings.limits,
@@ -93,6 +96,7 @@ impl Server {
             peers,
             providers,
             configured,
+            scanner,
             started: Instant::now(),
         };
         Ok(Self {

@@ -10,6 +10,7 @@ mod limits;
 mod parse;
 mod proxy;
 mod raw;
+mod scan;
 mod target;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
@@ -21,9 +22,10 @@ pub use self::{
     limits::Limits,
     proxy::{NoProxy, UpstreamProxy},
     raw::{
-        RawDns, RawInjection, RawLimits, RawLog, RawProvider, RawSettings, RawUpstream,
+        RawDns, RawInjection, RawLimits, RawLog, RawProvider, RawScan, RawSettings, RawUpstream,
         RawUpstreamProxy, RawVersions,
     },
+    scan::{ScanMode, ScanSettings},
     target::{Scheme, Target},
 };
 pub(crate) use self::{parse::is_identifier, target::check_base_path};
@@ -45,6 +47,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How names are answered and looked up.
     pub dns: Dns,
+    /// Whether secrets are looked for in what the workload sends.
+    pub scan: ScanSettings,
     /// Sizes and times.
     pub limits: Limits,
 }

@@ -17,6 +17,7 @@ use crate::{
     patience::Patience,
     refusal::{Fault, Refusal, UpstreamFault},
     request_log::Record,
+    scan::{Filter, Scanner, Stop},
     upstream::Lease,
 };
 
@@ -34,6 +35,8 @@ struct Stream {
     link: Arc<Link>,
     /// Read ahead, and not yet passed on.
     first: Option<Bytes>,
+    /// Looks for secrets, and may keep a few bytes back.
+    filter: Option<Filter>,
 }
 
 impl RequestBody {
@@ -45,6 +48,7 @@ impl RequestBody {
             incoming,
             link: Arc::clone(link),
             first: None,
+            filter: link.shared().scanner.as_ref().map(Scanner::filter),
         }))
     }
 
@@ -88,16 +92,17 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|it| it.first.is_none() && it.incoming.is_end_stream())
+        self.0.as_ref().is_none_or(|it| {
+            it.first.is_none() && it.filter.is_none() && it.incoming.is_end_stream()
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
         let Some(stream) = &self.0 else {
             return SizeHint::with_exact(0);
         };
-        let ahead = stream.first.as_ref().map_or(0, Bytes::len);
+        let kept = stream.filter.as_ref().map_or(0, Filter::kept);
+        let ahead = kept + stream.first.as_ref().map_or(0, Bytes::len);
         let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
         let mut hint = stream.incoming.size_hint();
         // The upper bound first: it may not be below the lower one.
@@ -110,7 +115,38 @@ impl Body for RequestBody {
 }
 
 impl Stream {
+    /// What can go on. Never an empty piece.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            let next = ready!(self.poll_incoming(cx));
+            let Some(filter) = &mut self.filter else {
+                return Poll::Ready(next);
+            };
+            let is_last = next.is_none();
+            let passed = match next {
+                Some(Ok(data)) => filter.pass(data),
+                Some(Err(broken)) => return Poll::Ready(Some(Err(broken))),
+                None => filter.finish(),
+            };
+            if let Some(finding) = filter.found() {
+                self.link.found(finding);
+            }
+            if is_last {
+                self.filter = None;
+            }
+            match passed {
+                Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                Ok(_) if is_last => return Poll::Ready(None),
+                Ok(_) => {}
+                Err(Stop(_)) => {
+                    self.link.verdicts.break_body(Refusal::SecretLeak);
+                    return broken(Refusal::SecretLeak.into());
+                }
+            }
+        }
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let link = &self.link;
         let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,

@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Link, Serving, authorize::authorize, body::ResponseBody, endpoints, forward, path,
+    Link, Serving, authorize::authorize, body::ResponseBody, endpoints, forward, leak, path,
     path::ApiPath, request_id, strip, strip::Stripper, tunnel, websocket,
 };
 use crate::{
@@ -29,7 +29,7 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
     let fault = match judge(&link, &mut parts, &mut record) {
         Ok(Verdict::Own(response)) => return own(response, upgrade, record),
         Ok(Verdict::Forward(serving)) => {
-            // 10. Only now anything leaves.
+            // 11. Only now anything leaves.
             match forward::forward(&link, serving, parts, body, record).await {
                 Ok(response) => return response,
                 Err((fault, returned)) => {
@@ -54,7 +54,7 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
     if let Fault::Internal(what) = fault {
         tracing::error!(what, "internal fault");
     }
-    let response = respond(fault, link.provider());
+    let response = leak::answer(fault, &link).unwrap_or_else(|| respond(fault, link.provider()));
     record.answered(response.status(), Some(fault));
     finish(response, upgrade, record)
 }
@@ -142,7 +142,11 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
         .headers
         .insert(request_id::NAME, record.request_id.clone());
 
-    // 9. Inject, and only into a request for this provider's own target: the URI is made of the
+    // 9. Secrets in what goes on of the head. After the stripping, which takes away what may be one; before the
+    //    injection, which puts one in.
+    leak::look(link, &target.path, query.as_deref(), &parts.headers, record)?;
+
+    // 10. Inject, and only into a request for this provider's own target: the URI is made of the
     //    settings and of a path that cannot climb, never of the workload's `Host`.
     serving.injector.inject(&mut parts.headers);
     parts.uri = forward::uri(serving, &api_path, query.as_deref()).ok_or(Fault::Internal(

@@ -9,7 +9,10 @@ use std::{
 
 use http::{HeaderValue, Method, StatusCode};
 
-use crate::{gateway::Link, refusal::Fault};
+use crate::{
+    gateway::Link,
+    refusal::{Fault, Refusal},
+};
 
 /// What was done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,11 @@ impl Record {
         self.path.clear();
     }
 
+    /// A secret in the path is not written down.
+    pub(crate) fn forget_path(&mut self) {
+        self.path = "/**".to_owned();
+    }
+
     /// The answer came from the upstream.
     pub(crate) fn forwarded(
         &mut self,
@@ -162,11 +170,18 @@ impl Drop for Record {
                 line.number("status", status.as_u16());
             }
             line.plain("decision", self.decision.name());
+            let finding = link.finding();
             match self.fault {
                 Some(fault) => line.plain("reason", fault.name()),
                 // Dropped before there was anything to say, or in the middle of saying it.
+                None if finding.is_some() => {
+                    line.plain("reason", Refusal::SecretLeak.name());
+                }
                 None if !self.complete => line.plain("reason", "workload_gone"),
                 None => {}
+            }
+            if let Some(finding) = finding {
+                line.text("finding", &finding.to_string());
             }
             line.number("complete", self.complete);
             line.milliseconds("duration_ms", self.started.elapsed());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use keyward_policy::{Policy, PolicyError};
 
 use super::{
-    Dns, Limits, RawSettings, RawUpstream, Resolution, Settings, SettingsError, UpstreamProxy,
-    UpstreamSettings,
+    Dns, Limits, RawSettings, RawUpstream, Resolution, ScanSettings, Settings, SettingsError,
+    UpstreamProxy, UpstreamSettings,
     target::{check_host, split_port},
 };
 use crate::provider::Providers;
@@ -40,6 +40,7 @@ impl TryFrom<RawSettings> for Settings {
             .and_then(|it| UpstreamProxy::parse(it, &mut faults))
             .map(Arc::new);
         let dns = Dns::parse(&raw.dns, &mut faults);
+        let scan = ScanSettings::parse(&raw.scan, &mut faults);
         let limits = Limits::parse(&raw.limits, &mut faults);
         let policy = Policy::new(&raw.policy).unwrap_or_else(|PolicyError(found)| {
             faults.extend(found.iter().map(|(at, why)| format!("{at}: {why}")));
@@ -52,6 +53,7 @@ impl TryFrom<RawSettings> for Settings {
             upstream,
             policy,
             dns,
+            scan,
             limits,
         };
         if faults.is_empty() {

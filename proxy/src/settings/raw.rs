@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 use keyward_policy::{Answers, RawPolicy};
 use serde::{Deserialize, Serialize};
 
+use super::ScanMode;
 use crate::provider::Dialect;
 
 /// Everything that can be set.
@@ -37,6 +38,8 @@ pub struct RawSettings {
     pub policy: RawPolicy,
     /// How names are answered and looked up.
     pub dns: RawDns,
+    /// Whether secrets are looked for in what the workload sends.
+    pub scan: RawScan,
     /// Sizes and times.
     pub limits: RawLimits,
     /// Where to write what.
@@ -258,6 +261,17 @@ pub struct RawDns {
     /// Servers to ask in place of the host's own: an address, `address:port`, or the URL of a DNS over HTTPS service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<String>,
+}
+
+/// Whether secrets are looked for in what the workload sends.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawScan {
+    /// `off` (default), `warn`: it is written down, or `block`: it does not leave.
+    pub mode: ScanMode,
+    /// What begins like one of these looks like a secret and is none. Says nothing of configured credentials.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
 }
 
 /// Sizes in bytes, times in seconds. Absent: the default in `limits.rs`.
