@@ -73,7 +73,7 @@ impl Server {
         let via = Via::new(&settings.upstream, tls.clone(), resolver.clone());
         let scanner = Scanner::new(&settings.scan, &credentials, &settings.providers)
             .map_err(io::Error::other)?;
-        let egress = Egress::new(
+        let mut egress = Egress::new(
             settings.run.clone(),
             settings.limits,
             Arc::clone(&peers),
@@ -82,6 +82,7 @@ impl Server {
             Dialler::new(upstream, resolver, via, settings.limits.connect),
             settings.policy.clone(),
         );
+        egress.scanner.clone_from(&scanner);
         let providers = settings.providers.clone();
         let configured = providers
             .iter()

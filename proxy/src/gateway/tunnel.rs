@@ -32,8 +32,9 @@ use super::{
     websocket::Handshake,
 };
 use crate::{
-    refusal::{Fault, UpstreamFault},
+    refusal::{Fault, Refusal, UpstreamFault},
     request_log::Record,
+    scan::Scanned,
     upstream::to_origin_form,
 };
 
@@ -61,6 +62,10 @@ pub(super) async fn open(
         ));
     };
     parts.extensions.clear();
+    if link.shared().scanner.is_some() {
+        // What is compressed could not be looked at.
+        parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    }
     let mut request = Request::from_parts(parts, RequestBody::empty());
     to_origin_form(&mut request);
     let asked = async {
@@ -97,12 +102,7 @@ pub(super) async fn open(
     head.extensions.clear();
     // From here on the guard lets everything through; hyper takes it only after it sent the 101.
     link.verdicts.open_tunnel();
-    tokio::spawn(carry(
-        downstream,
-        upstream,
-        link.shared().limits.websocket_idle,
-        record,
-    ));
+    tokio::spawn(carry(downstream, upstream, Arc::clone(&link), record));
     Ok(Response::from_parts(
         head,
         ResponseBody::own(bytes::Bytes::new(), None),
@@ -126,7 +126,8 @@ fn relay_once(response: Response<Incoming>, link: &Link, record: Record) -> Resp
 }
 
 /// Carries bytes both ways until one side ends, both are silent for too long, or something breaks.
-async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, idle: Duration, mut record: Record) {
+async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, link: Arc<Link>, mut record: Record) {
+    let idle = link.shared().limits.websocket_idle;
     let (down, up) = match tokio::try_join!(downstream, upstream) {
         Ok(both) => both,
         Err(error) => {
@@ -137,10 +138,13 @@ async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, idle: Duration, mut r
     };
     let from = Arc::new(AtomicU64::new(0));
     let to = Arc::new(AtomicU64::new(0));
-    let mut down = Counted {
+    let down = Counted {
         io: TokioIo::new(down),
         read: Arc::clone(&from),
     };
+    let scanner = link.shared().scanner.as_ref();
+    let found = Arc::clone(&link);
+    let mut down = Scanned::frames(down, scanner, move |finding| found.found(finding));
     let mut up = Counted {
         io: TokioIo::new(up),
         read: Arc::clone(&to),
@@ -168,6 +172,9 @@ async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, idle: Duration, mut r
     match carried.await {
         Ok(true) => record.complete(),
         Ok(false) => record.broke(UpstreamFault::IdleTimedOut.into()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            record.broke(Refusal::SecretLeak.into());
+        }
         Err(error) => {
             tracing::debug!(%error, "tunnel broke");
             record.broke(UpstreamFault::BodyBroken.into());

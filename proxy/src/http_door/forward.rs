@@ -85,7 +85,7 @@ pub(super) async fn forward(
     };
     let connection = Arc::new(link.egress.begin_connection(permit.clone()));
     write(&mut parts, &target, &form).ok_or_else(internal)?;
-    let mut request = Request::from_parts(parts, RequestBody::new(body, &connection));
+    let mut request = Request::from_parts(parts, RequestBody::new(body, &connection, link));
     let response = loop {
         connection.reached(address);
         let sent = tokio::select! {

@@ -16,7 +16,7 @@ use super::{
     After, Answer, Face, Link, accept,
     answer::reason_of,
     body::{Busy, ResponseBody},
-    fields, forward,
+    fields, forward, leak,
     target::{self, Target, Unclear},
     websocket,
 };
@@ -119,7 +119,10 @@ async fn serve(
     let host = HeaderValue::try_from(&authority).map_err(|_not_a_value| internal())?;
     parts.headers.insert(HOST, host);
 
-    // 7. Only now anything leaves.
+    // 7. Secrets in what goes on of the head.
+    leak::look(link, &permit, &target, &parts.headers)?;
+
+    // 8. Only now anything leaves.
     match handshake {
         Some(handshake) => {
             Box::pin(websocket::open(

@@ -62,6 +62,11 @@ impl<T> Scanned<T> {
         }
     }
 
+    /// What it reads from.
+    pub(crate) fn get_ref(&self) -> &T {
+        &self.io
+    }
+
     /// Takes what was read of it already: it is what is read first.
     ///
     /// # Errors

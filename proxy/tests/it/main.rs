@@ -16,6 +16,8 @@ mod malformed;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod scan;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod streaming;
