@@ -138,7 +138,7 @@ impl Stream {
                 Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
                 Ok(_) if is_last => return Poll::Ready(None),
                 Ok(_) => {}
-                Err(Stop(_)) => {
+                Err(Stop) => {
                     self.link.verdicts.break_body(Refusal::SecretLeak);
                     return broken(Refusal::SecretLeak.into());
                 }

@@ -11,10 +11,18 @@ use crate::{
     respond::leaked,
 };
 
+/// Looks at the path, before anything can refuse the request and write the path down.
+pub(super) fn look_at_path(link: &Link, path: &str, record: &mut Record) {
+    let scanner = link.shared().scanner.as_ref();
+    if let Some(finding) = scanner.and_then(|it| it.find(path.as_bytes())) {
+        link.found(&finding);
+        record.forget_path();
+    }
+}
+
 /// Looks at what is sent on of the workload's head. What is found is not written down with it.
 pub(super) fn look(
     link: &Link,
-    path: &str,
     query: Option<&str>,
     headers: &HeaderMap,
     record: &mut Record,
@@ -22,10 +30,6 @@ pub(super) fn look(
     let Some(scanner) = &link.shared().scanner else {
         return Ok(());
     };
-    if let Some(finding) = scanner.find(path.as_bytes()) {
-        link.found(&finding);
-        record.forget_path();
-    }
     if let Some(finding) = query.and_then(|it| scanner.find(it.as_bytes())) {
         link.found(&finding);
     }

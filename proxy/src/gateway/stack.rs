@@ -104,6 +104,8 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
         false => None,
     };
 
+    leak::look_at_path(link, &target.path, record);
+
     // 6. Whether it may be asked. Before the body is touched and before the credential is near.
     let provider = link.provider();
     let api_path = ApiPath::new(&target.path, &provider.base_path, &provider.versions);
@@ -144,7 +146,7 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
 
     // 9. Secrets in what goes on of the head. After the stripping, which takes away what may be one; before the
     //    injection, which puts one in.
-    leak::look(link, &target.path, query.as_deref(), &parts.headers, record)?;
+    leak::look(link, query.as_deref(), &parts.headers, record)?;
 
     // 10. Inject, and only into a request for this provider's own target: the URI is made of the
     //    settings and of a path that cannot climb, never of the workload's `Host`.

@@ -136,13 +136,17 @@ impl Sent {
             self.reported = true;
             self.connection.report()(finding);
         }
+        let passed = passed.map_err(|Stop| filter.found().cloned());
         if is_last {
             self.filter = None;
         }
         match passed {
             Ok(data) if is_last && data.is_empty() => Ok(None),
             Ok(data) => Ok(Some(Frame::data(data))),
-            Err(Stop(_)) => {
+            Err(finding) => {
+                if let Some(finding) = finding {
+                    self.link.stopped_for(finding);
+                }
                 self.link.verdicts.break_body(Refusal::SecretLeak);
                 self.connection.failed(Reason::SecretLeak);
                 Err(Broken::SecretLeak)

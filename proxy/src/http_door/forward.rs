@@ -16,7 +16,7 @@ use super::{
     Answer, Link,
     answer::reason_of,
     body::{Busy, RequestBody, ResponseBody},
-    fields,
+    fields, leak,
     stack::{Served, internal},
     target::Target,
 };
@@ -204,6 +204,9 @@ pub(super) fn unanswered(link: &Link, permit: &Permit, connection: &Connection) 
     // If the workload's body broke, the upstream's silence is only its echo.
     if let Some(refusal) = link.verdicts.broken_body() {
         connection.failed(reason_of(refusal));
+        if let Some(finding) = link.finding() {
+            return leak::answer(&finding);
+        }
         return Answer::refused(reason_of(refusal), refusal);
     }
     connection.failed(Reason::Unreachable);

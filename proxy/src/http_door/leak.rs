@@ -10,7 +10,7 @@ use crate::{egress::Permit, scan::Finding};
 /// Looks at what is sent on of the workload's head.
 pub(super) fn look(
     link: &Link,
-    permit: &Permit,
+    permit: &mut Permit,
     target: &Target,
     headers: &HeaderMap,
 ) -> Result<(), Answer> {
@@ -20,6 +20,8 @@ pub(super) fn look(
     let found = scanner.find(target.path.as_bytes());
     let found = found.or_else(|| headers.values().find_map(|it| scanner.find(it.as_bytes())));
     let Some(finding) = found else { return Ok(()) };
+    // The line of the request has its path.
+    permit.forget_path();
     link.egress.write_leak(permit.question(), &finding);
     match scanner.blocks() {
         true => Err(answer(&finding)),

@@ -97,7 +97,7 @@ async fn serve(
         .map_err(|unclear| unclear_answer(link, unclear, false))?;
 
     // 4. Whether it may be asked. Before a name is looked up or a byte leaves.
-    let permit = judge(link, &parts.method, &target)?;
+    let mut permit = judge(link, &parts.method, &target)?;
 
     // 5. Whether it is a well-formed WebSocket handshake, if it asks for that at all. Before the stripping, which takes
     //    `Upgrade` away.
@@ -120,7 +120,7 @@ async fn serve(
     parts.headers.insert(HOST, host);
 
     // 7. Secrets in what goes on of the head.
-    leak::look(link, &permit, &target, &parts.headers)?;
+    leak::look(link, &mut permit, &target, &parts.headers)?;
 
     // 8. Only now anything leaves.
     match handshake {

@@ -7,7 +7,7 @@ use super::{Finding, stream::Scan};
 
 /// What holds a finding is to be stopped.
 #[derive(Debug)]
-pub(crate) struct Stop(pub(crate) Finding);
+pub(crate) struct Stop;
 
 /// Lets a stream through, or stops it. What could be the beginning of a finding is kept until it is clear, which is
 /// nothing most of the time; all else goes on at once.
@@ -77,7 +77,7 @@ impl Filter {
 
     fn stop_or(&self, piece: Bytes) -> Result<Bytes, Stop> {
         match &self.found {
-            Some(finding) if self.blocks => Err(Stop(finding.clone())),
+            Some(_) if self.blocks => Err(Stop),
             Some(_) | None => Ok(piece),
         }
     }

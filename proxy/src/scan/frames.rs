@@ -143,7 +143,7 @@ impl Frames {
 
     fn stop_or(&self, piece: Bytes) -> Result<Bytes, Stop> {
         match &self.found {
-            Some(finding) if self.blocks => Err(Stop(finding.clone())),
+            Some(_) if self.blocks => Err(Stop),
             Some(_) | None => Ok(piece),
         }
     }

@@ -91,7 +91,7 @@ impl<T> Scanned<T> {
         {
             report(found);
         }
-        passed.map_err(|Stop(_)| io::ErrorKind::PermissionDenied.into())
+        passed.map_err(|Stop| io::ErrorKind::PermissionDenied.into())
     }
 }
 

@@ -159,12 +159,12 @@ fn through(scanner: &Scanner, pieces: &[&[u8]]) -> (Vec<u8>, Option<String>) {
     for piece in pieces {
         match filter.pass(Bytes::copy_from_slice(piece)) {
             Ok(piece) => out.extend_from_slice(&piece),
-            Err(Stop(finding)) => return (out, Some(finding.to_string())),
+            Err(Stop) => return (out, filter.found().map(ToString::to_string)),
         }
     }
     match filter.finish() {
         Ok(piece) => out.extend_from_slice(&piece),
-        Err(Stop(finding)) => return (out, Some(finding.to_string())),
+        Err(Stop) => return (out, filter.found().map(ToString::to_string)),
     }
     (out, None)
 }
@@ -213,8 +213,8 @@ fn a_secret_is_found_behind_a_mask_and_between_frames() {
     for byte in &bytes {
         match frames.pass(Bytes::copy_from_slice(&[*byte])) {
             Ok(piece) => out += piece.len(),
-            Err(Stop(finding)) => {
-                found = Some(finding.to_string());
+            Err(Stop) => {
+                found = frames.found().map(ToString::to_string);
                 break;
             }
         }
