@@ -18,9 +18,12 @@ const BUFFER: usize = 8 * 1024;
 
 /// How what is read is to be understood.
 enum Reading {
-    Bytes(Filter),
+    Bytes(Box<Filter>),
     Frames(Box<Frames>),
 }
+
+/// Is told the first finding.
+type Report = Box<dyn FnOnce(&Finding) + Send>;
 
 /// Looks at everything that is read; what is to be stopped is an error of the reader.
 pub(crate) struct Scanned<T> {
@@ -28,7 +31,7 @@ pub(crate) struct Scanned<T> {
     reading: Option<Reading>,
     ready: Bytes,
     ended: bool,
-    report: Option<Box<dyn FnOnce(&Finding) + Send>>,
+    report: Option<Report>,
 }
 
 impl<T> Scanned<T> {
@@ -38,7 +41,7 @@ impl<T> Scanned<T> {
         scanner: Option<&Scanner>,
         report: impl FnOnce(&Finding) + Send + 'static,
     ) -> Self {
-        let reading = scanner.map(|it| Reading::Bytes(it.filter()));
+        let reading = scanner.map(|it| Reading::Bytes(Box::new(it.filter())));
         Self::new(io, reading, Box::new(report))
     }
 
@@ -52,7 +55,7 @@ impl<T> Scanned<T> {
         Self::new(io, reading, Box::new(report))
     }
 
-    fn new(io: T, reading: Option<Reading>, report: Box<dyn FnOnce(&Finding) + Send>) -> Self {
+    fn new(io: T, reading: Option<Reading>, report: Report) -> Self {
         Self {
             io,
             reading,

@@ -13,9 +13,8 @@ fn scanner(mode: ScanMode, allow: &[&str]) -> Scanner {
     let key = Credential::new(KEY.as_bytes().to_vec()).unwrap();
     credentials.insert("openai", key);
     credentials.insert("short", Credential::new(b"abc".to_vec()).unwrap());
-    let mut settings = ScanSettings::default();
-    settings.mode = mode;
-    settings.allow = allow.iter().map(ToString::to_string).collect();
+    let allow = allow.iter().map(ToString::to_string).collect();
+    let settings = ScanSettings { mode, allow };
     Scanner::new(&settings, &credentials, &Providers::builtin())
         .unwrap()
         .unwrap()
