@@ -166,6 +166,9 @@ reasons! {
     /// The name or address that is allowed could not be reached.
     Unreachable = 84, "unreachable",
         "It is allowed, but could not be reached.";
+    /// What was sent holds a secret.
+    SecretLeak = 95, "secret_leak",
+        "What was sent holds a secret.";
 }
 
 impl Reason {

@@ -7,6 +7,7 @@
 
 mod dial;
 mod judge;
+mod leak;
 mod line;
 mod names;
 mod open;
@@ -29,7 +30,7 @@ pub(crate) use self::{
     resolve::{Found, Resolver},
     via::{Via, ViaFault},
 };
-use crate::{peers::Peers, request_log::RequestLog, settings::Limits};
+use crate::{peers::Peers, request_log::RequestLog, scan::Scanner, settings::Limits};
 
 /// What the doors share.
 pub(crate) struct Egress {
@@ -41,6 +42,8 @@ pub(crate) struct Egress {
     /// Which name stands behind which address that our DNS gave out.
     pub(crate) names: Names,
     pub(crate) dialler: Dialler,
+    /// Looks for secrets, if that is asked for.
+    pub(crate) scanner: Option<Scanner>,
     policy: ArcSwap<Policy>,
     open: Open,
 }
@@ -62,6 +65,7 @@ impl Egress {
             audit,
             names,
             dialler,
+            scanner: None,
             policy: ArcSwap::from_pointee(policy),
             open: Open::default(),
         }

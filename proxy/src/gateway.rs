@@ -13,6 +13,7 @@ mod frames;
 pub mod guard;
 mod inject;
 pub(crate) mod inspect;
+mod leak;
 mod link;
 mod listen;
 pub mod path;
@@ -35,6 +36,7 @@ use crate::{
     peers::Peers,
     provider::{Provider, Providers},
     request_log::RequestLog,
+    scan::Scanner,
     settings::{Limits, Retry, Scheme, UpstreamSettings},
     spend::Spend,
     upstream::{Connector, Pool, tls::Tls},
@@ -53,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) providers: Providers,
     /// Names of those that can be served.
     pub(crate) configured: BTreeSet<String>,
+    /// Looks for secrets, if that is asked for.
+    pub(crate) scanner: Option<Scanner>,
     pub(crate) started: Instant,
     pub(crate) spend: Arc<Spend>,
 }

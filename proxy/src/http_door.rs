@@ -11,6 +11,7 @@ mod body;
 mod connection;
 mod fields;
 mod forward;
+mod leak;
 mod link;
 mod stack;
 mod target;

@@ -27,6 +27,7 @@ pub mod provider;
 pub mod refusal;
 pub mod request_log;
 mod respond;
+mod scan;
 pub mod server;
 pub mod settings;
 pub mod spend;

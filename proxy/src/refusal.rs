@@ -122,6 +122,8 @@ named! {
         ModelUnreadable = "model_not_readable",
         /// Money is limited, and the model has no known price.
         ModelNotPriced = "model_not_priced",
+        /// A secret in what was sent.
+        SecretLeak = "secret_leak",
         /// This provider has no credential.
         NotConfigured = "provider_not_configured",
         /// The credential is being fetched, or could not be fetched again in time.

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::{
     provider::Provider,
     refusal::{Fault, Refusal, UpstreamFault},
+    scan::Finding,
 };
 
 /// How an answer's body is shaped.
@@ -61,6 +62,19 @@ pub(crate) fn respond(fault: Fault, provider: &Provider) -> Response<Bytes> {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     response
+}
+
+/// The answer to a request that holds a secret, by the secret's name.
+pub(crate) fn leaked(finding: &Finding, provider: &Provider) -> Response<Bytes> {
+    let fault = Refusal::SecretLeak.into();
+    let body = json!({ "error": {
+        "type": "secret_leak",
+        "reason": "secret_leak",
+        "finding": finding.to_string(),
+        "provider": provider.name,
+        "message": finding.message(),
+    }});
+    respond(fault, provider).map(|_| Bytes::from(body.to_string()))
 }
 
 /// Status of the answer to what is refused, and what is said.
@@ -190,6 +204,12 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
                 S::UPGRADE_REQUIRED,
                 Typed("websocket_not_carried"),
                 "no WebSocket is carried here; send a plain request",
+                true,
+            ),
+            R::SecretLeak => (
+                S::FORBIDDEN,
+                Typed("secret_leak"),
+                "what was sent holds a secret",
                 true,
             ),
             R::NotConfigured => (

@@ -21,6 +21,7 @@ use crate::{
     peers::Peers,
     provider::Provider,
     request_log::RequestLog,
+    scan::Scanner,
     settings::{Limits, Settings},
     spend::Spend,
     status, transparent,
@@ -77,7 +78,9 @@ impl Server {
         let (tls, loader) = Tls::new(&settings.upstream);
         let resolver = Resolver::new(&settings.dns, tls.clone());
         let via = Via::new(&settings.upstream, tls.clone(), resolver.clone());
-        let egress = Egress::new(
+        let scanner = Scanner::new(&settings.scan, &credentials, &settings.providers)
+            .map_err(io::Error::other)?;
+        let mut egress = Egress::new(
             settings.run.clone(),
             settings.limits,
             Arc::clone(&peers),
@@ -86,6 +89,7 @@ impl Server {
             Dialler::new(upstream, resolver, via, settings.limits.connect),
             settings.policy.clone(),
         );
+        egress.scanner.clone_from(&scanner);
         let providers = settings.providers.clone();
         let rotation = Rotation::new(&providers, &credentials);
         let configured = rotation.configured().map(str::to_owned).collect();
@@ -99,6 +103,7 @@ impl Server {
             peers,
             providers,
             configured,
+            scanner,
             started: Instant::now(),
             spend: Arc::new(Spend::new(settings.spend.clone(), settings.models.clone())),
         };

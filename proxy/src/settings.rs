@@ -12,6 +12,7 @@ mod parse;
 mod proxy;
 mod raw;
 mod retry;
+mod scan;
 mod spend;
 mod target;
 mod variables;
@@ -27,9 +28,11 @@ pub use self::{
     proxy::{NoProxy, UpstreamProxy},
     raw::{
         RawCredential, RawDns, RawFederation, RawFollowed, RawInjection, RawLimits, RawLog,
-        RawProvider, RawRetry, RawSettings, RawUpstream, RawUpstreamProxy, RawVariant, RawVersions,
+        RawProvider, RawRetry, RawScan, RawSettings, RawUpstream, RawUpstreamProxy, RawVariant,
+        RawVersions,
     },
     retry::Retry,
+    scan::{ScanMode, ScanSettings},
     spend::{RawSpend, RawWeights},
     target::{Scheme, Target},
 };
@@ -55,6 +58,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How names are answered and looked up.
     pub dns: Dns,
+    /// Whether secrets are looked for in what the workload sends.
+    pub scan: ScanSettings,
     /// Sizes and times.
     pub limits: Limits,
     /// When a request is sent again.

@@ -142,7 +142,7 @@ impl Answer {
         }
     }
 
-    fn denied(reason: Reason, name: Option<&Name>) -> Self {
+    pub(super) fn denied(reason: Reason, name: Option<&Name>) -> Self {
         let remedy = name.filter(|_| reason == Reason::HostNotAllowed);
         let remedy = remedy.and_then(remedy_for);
         let text = match remedy {

@@ -232,6 +232,14 @@ impl Door {
             }
             Received::Question(question) => question,
         };
+        if self.leaks(asker, &question) {
+            let room = match asker.transport {
+                Transport::Tcp => TCP_ROOM,
+                Transport::Udp => question.datagram(),
+            };
+            let reply = question.reply(&Answer::denied(Reason::SecretLeak, None), room);
+            return reply.map_or(Step::Silence, Step::Reply);
+        }
         let judged = judge(&policy, &self.egress.names, &question);
         if let Some(verdict) = &judged.verdict {
             self.write(asker, &question, verdict);
@@ -279,6 +287,21 @@ impl Door {
             .recent()
             .is_known(&given.name, given.kind, process, now);
         known.then(|| given.reply(bytes))?
+    }
+
+    /// Whether a question is stopped because its name holds a secret. Written down without the name.
+    fn leaks(&self, asker: Asker, question: &Question) -> bool {
+        let Some(scanner) = &self.egress.scanner else {
+            return false;
+        };
+        let Some(finding) = scanner.find_in_name(&question.name().to_ascii()) else {
+            return false;
+        };
+        if self.has_room() {
+            let peer = self.egress.peers.find(asker.transport, asker.address);
+            self.egress.write_name_leak(&finding, peer.as_ref());
+        }
+        scanner.blocks()
     }
 
     /// A line, unless it says what was said lately.

@@ -14,6 +14,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::{Connection, Permit, Resolver, Via, tunnel};
 use crate::{
+    scan::Scanned,
     settings::{Limits, UpstreamSettings},
     upstream::{Wire, race},
 };
@@ -73,7 +74,12 @@ impl Dialled {
                 tunnel::carry(client, upstream, first, connection, limits).await;
             }
             Wire::Tls(upstream) => {
-                tunnel::carry_other(client, upstream, first, connection, limits).await;
+                let mut client = Scanned::bytes(client, connection.scanner(), connection.report());
+                if client.unread(first).is_err() {
+                    connection.failed(Reason::SecretLeak);
+                    return;
+                }
+                tunnel::carry_other(client, upstream, Vec::new(), connection, limits).await;
             }
         }
     }

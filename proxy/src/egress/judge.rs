@@ -81,6 +81,13 @@ impl Permit {
         &self.question
     }
 
+    /// A secret in the path is not written down. A policy that allows only some paths ends what it judges again.
+    pub(crate) fn forget_path(&mut self) {
+        if let Some((_, path)) = &mut self.question.request {
+            "/**".clone_into(path);
+        }
+    }
+
     /// By which rule.
     pub(crate) fn rule(&self) -> Option<&Rule> {
         self.rule.as_ref()

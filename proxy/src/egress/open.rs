@@ -143,6 +143,10 @@ impl Connection {
         &self.state.permit
     }
 
+    pub(super) fn egress(&self) -> &Arc<Egress> {
+        &self.egress
+    }
+
     /// Notes where it is carried to.
     pub(crate) fn reached(&self, upstream: SocketAddr) {
         self.upstream.get_or_init(|| upstream);

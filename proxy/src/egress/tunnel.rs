@@ -14,6 +14,7 @@ mod way;
 
 use std::{io, time::Duration};
 
+use firewall_common::Reason;
 use rustix::net::{Shutdown, sockopt};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest},
@@ -23,7 +24,7 @@ use tokio::{
 
 use self::{clock::Clock, way::End};
 use super::Connection;
-use crate::settings::Limits;
+use crate::{scan::Scanned, settings::Limits};
 
 /// Carries bytes between the workload and its upstream until both are done. `first` is what the workload said already,
 /// and goes first.
@@ -37,6 +38,12 @@ pub(crate) async fn carry(
     // From here on every end that is not a good one is a reset: a socket that is dropped so sends one.
     for side in [&client, &upstream] {
         linger(side, Some(Duration::ZERO));
+    }
+    // What is looked at has to pass through memory.
+    if let Some(scanner) = connection.scanner() {
+        let client = Scanned::bytes(client, Some(scanner), connection.report());
+        scanned(client, upstream, first, connection, limits).await;
+        return;
     }
     let clock = Clock::new(limits);
     let both = both(&client, &upstream, first, connection, &clock);
@@ -70,12 +77,48 @@ pub(crate) async fn carry_other<C, U>(
     select! {
         done = other::both(client, upstream, first, connection, &clock) => {
             if let Err(error) = done {
-                tracing::debug!(%error, "tunnel broken");
+                broken(&error, connection);
             }
         }
         () = connection.ended() => {}
         () = clock.run_out() => tracing::debug!("tunnel out of time"),
     }
+}
+
+/// The same under the eyes of a scanner.
+async fn scanned(
+    mut client: Scanned<TcpStream>,
+    mut upstream: TcpStream,
+    first: Vec<u8>,
+    connection: &Connection,
+    limits: &Limits,
+) {
+    let clock = Clock::new(limits);
+    let carried = async {
+        client.unread(first)?;
+        other::both(&mut client, &mut upstream, Vec::new(), connection, &clock).await
+    };
+    let done = select! {
+        done = carried => done,
+        () = connection.ended() => return,
+        () = clock.run_out() => return tracing::debug!("tunnel out of time"),
+    };
+    match done {
+        Ok(()) => {
+            for side in [client.get_ref(), &upstream] {
+                linger(side, None);
+            }
+        }
+        Err(error) => broken(&error, connection),
+    }
+}
+
+/// Notes how a tunnel broke.
+fn broken(error: &io::Error, connection: &Connection) {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        connection.failed(Reason::SecretLeak);
+    }
+    tracing::debug!(%error, "tunnel broken");
 }
 
 /// What a socket does when it is dropped: `None`, it says goodbye; zero, it resets.

@@ -16,6 +16,7 @@ use crate::{
     patience::Patience,
     refusal::{Fault, Refusal, UpstreamFault},
     request_log::Record,
+    scan::{Filter, Scanner, Stop},
     upstream::Lease,
 };
 
@@ -39,6 +40,8 @@ struct Stream {
     first: Option<Bytes>,
     /// Where a copy goes, if the request may have to be sent again.
     copied: Option<Arc<Copied>>,
+    /// Looks for secrets, and may keep a few bytes back.
+    filter: Option<Filter>,
 }
 
 impl RequestBody {
@@ -51,6 +54,7 @@ impl RequestBody {
             link: Arc::clone(link),
             first: None,
             copied: None,
+            filter: link.shared().scanner.as_ref().map(Scanner::filter),
         };
         Self {
             stream: Some(stream),
@@ -152,7 +156,7 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.stream {
-            Some(it) => it.first.is_none() && it.incoming.is_end_stream(),
+            Some(it) => it.first.is_none() && it.filter.is_none() && it.incoming.is_end_stream(),
             None => self.again.is_empty(),
         }
     }
@@ -162,7 +166,8 @@ impl Body for RequestBody {
             let length = u64::try_from(self.again.len()).unwrap_or(u64::MAX);
             return SizeHint::with_exact(length);
         };
-        let ahead = stream.first.as_ref().map_or(0, Bytes::len);
+        let kept = stream.filter.as_ref().map_or(0, Filter::kept);
+        let ahead = kept + stream.first.as_ref().map_or(0, Bytes::len);
         let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
         let mut hint = stream.incoming.size_hint();
         // The upper bound first: it may not be below the lower one.
@@ -175,7 +180,38 @@ impl Body for RequestBody {
 }
 
 impl Stream {
+    /// What can go on. Never an empty piece.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            let next = ready!(self.poll_incoming(cx));
+            let Some(filter) = &mut self.filter else {
+                return Poll::Ready(next);
+            };
+            let is_last = next.is_none();
+            let passed = match next {
+                Some(Ok(data)) => filter.pass(data),
+                Some(Err(broken)) => return Poll::Ready(Some(Err(broken))),
+                None => filter.finish(),
+            };
+            if let Some(finding) = filter.found() {
+                self.link.found(finding);
+            }
+            if is_last {
+                self.filter = None;
+            }
+            match passed {
+                Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                Ok(_) if is_last => return Poll::Ready(None),
+                Ok(_) => {}
+                Err(Stop) => {
+                    self.link.verdicts.break_body(Refusal::SecretLeak);
+                    return broken(Refusal::SecretLeak.into());
+                }
+            }
+        }
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let link = &self.link;
         let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,

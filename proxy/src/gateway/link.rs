@@ -2,7 +2,7 @@
 //! One connection of the workload: what the layers know of it and tell each other.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     peers::Peer,
     provider::Provider,
     refusal::{Fault, Refusal},
+    scan::Finding,
 };
 
 /// One connection. Its requests come one after the other, so counters of the current request live
@@ -24,6 +25,8 @@ pub(crate) struct Link {
     requests: AtomicU64,
     /// Bytes of the current request's body.
     received: AtomicU64,
+    /// What was found in the current request.
+    finding: Mutex<Option<Finding>>,
 }
 
 impl Link {
@@ -35,6 +38,7 @@ impl Link {
             peer,
             requests,
             received,
+            finding: Mutex::default(),
         }
     }
 
@@ -47,6 +51,7 @@ impl Link {
     /// A request's answer is under way.
     pub(crate) fn begin(&self) {
         self.received.store(0, Ordering::Relaxed);
+        *self.finding.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.verdicts.set_busy(true);
         self.shared().metrics.begin(self.provider());
     }
@@ -68,6 +73,18 @@ impl Link {
     /// Counts bytes of the request's body; returns how many there are so far.
     pub(super) fn receive(&self, bytes: u64) -> u64 {
         self.received.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    /// Notes that the current request holds a secret. The first one is the one.
+    pub(super) fn found(&self, finding: &Finding) {
+        let mut found = self.finding.lock().unwrap_or_else(PoisonError::into_inner);
+        found.get_or_insert_with(|| finding.clone());
+    }
+
+    /// What was found in the current request.
+    pub(crate) fn finding(&self) -> Option<Finding> {
+        let found = self.finding.lock().unwrap_or_else(PoisonError::into_inner);
+        found.clone()
     }
 
     /// Bytes of the request's body so far.

@@ -14,7 +14,7 @@ use super::{
     body::{RequestBody, ResponseBody},
     endpoints, forward,
     inspect::{self, Stop},
-    path,
+    leak, path,
     path::ApiPath,
     request_id, strip,
     strip::Stripper,
@@ -40,11 +40,11 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
         Ok(Verdict::Own(response)) => return own(response, upgrade, record),
         Ok(Verdict::Forward(serving)) => {
             let mut body = RequestBody::new(body, &link);
-            // 10. Whether the run can afford it, and for this model. Last, so that nothing that is refused for another
+            // 11. Whether the run can afford it, and for this model. Last, so that nothing that is refused for another
             //     reason counts; before anything leaves.
             match inspect::admit(&link, &mut parts, &mut body, &mut record).await {
                 Err(stop) => stopped(stop, &mut denied),
-                // 11. Only now anything leaves.
+                // 12. Only now anything leaves.
                 Ok(()) => match forward::forward(&link, serving, parts, body, record).await {
                     Ok(response) => return response,
                     Err((fault, returned)) => {
@@ -76,7 +76,7 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
     }
     let response = match denied {
         Some(denied) => denied.respond(link.provider()),
-        None => respond(fault, link.provider()),
+        None => leak::answer(fault, &link).unwrap_or_else(|| respond(fault, link.provider())),
     };
     record.answered(response.status(), Some(fault));
     finish(response, upgrade, record)
@@ -140,6 +140,8 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
         false => None,
     };
 
+    leak::look_at_path(link, &target.path, record);
+
     // 6. Whether it may be asked. Before the body is touched and before the credential is near.
     let provider = link.provider();
     let api_path = ApiPath::new(&target.path, &provider.base_path, &provider.versions);
@@ -178,7 +180,11 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
         .headers
         .insert(request_id::NAME, record.request_id.clone());
 
-    // 9. Inject, and only into a request for this provider's own target: the URI is made of the
+    // 9. Secrets in what goes on of the head. After the stripping, which takes away what may be one; before the
+    //    injection, which puts one in.
+    leak::look(link, query.as_deref(), &parts.headers, record)?;
+
+    // 10. Inject, and only into a request for this provider's own target: the URI is made of the
     //    settings and of a path that cannot climb, never of the workload's `Host`.
     held.injector.inject(&mut parts.headers);
     let query = held.injector.inject_query(query);

@@ -46,6 +46,7 @@ use crate::{
     patience::Patience,
     refusal::{Fault, Refusal, UpstreamFault},
     request_log::Record,
+    scan::Scanned,
     upstream::to_origin_form,
 };
 
@@ -116,16 +117,10 @@ pub(super) async fn open(
     head.extensions.clear();
     // From here on the guard lets everything through; hyper takes it only after it sent the 101.
     link.verdicts.open_tunnel();
-    let dialect = link.provider().dialect;
     let limits = &link.shared().limits;
     let held = judge.map(|judge| Held::new(judge, limits.body));
-    tokio::spawn(carry(
-        downstream,
-        upstream,
-        limits.websocket_idle,
-        held,
-        Watch::new(record, dialect),
-    ));
+    let watch = Watch::new(record, link.provider().dialect);
+    tokio::spawn(carry(downstream, upstream, Arc::clone(&link), held, watch));
     Ok(Response::from_parts(
         head,
         ResponseBody::own(bytes::Bytes::new(), None),
@@ -157,10 +152,11 @@ fn relay_once(response: Response<Incoming>, link: &Link, record: Record) -> Resp
 async fn carry(
     downstream: OnUpgrade,
     upstream: OnUpgrade,
-    idle: Duration,
+    link: Arc<Link>,
     held: Option<Held>,
     mut watch: Watch,
 ) {
+    let idle = link.shared().limits.websocket_idle;
     let (down, up) = match tokio::try_join!(downstream, upstream) {
         Ok(both) => both,
         Err(error) => {
@@ -171,11 +167,14 @@ async fn carry(
     };
     let from = Arc::new(AtomicU64::new(0));
     let to = Arc::new(AtomicU64::new(0));
-    let mut down = Counted {
+    let down = Counted {
         io: TokioIo::new(down),
         read: Arc::clone(&from),
         watch: None,
     };
+    let scanner = link.shared().scanner.as_ref();
+    let found = Arc::clone(&link);
+    let mut down = Scanned::frames(down, scanner, move |finding| found.found(finding));
     let mut up = Counted {
         io: TokioIo::new(up),
         read: Arc::clone(&to),
@@ -206,6 +205,9 @@ async fn carry(
     match ended {
         Ok(None) => record.complete(),
         Ok(Some(fault)) => record.broke(fault),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            record.broke(Refusal::SecretLeak.into());
+        }
         Err(error) => {
             tracing::debug!(%error, "tunnel broke");
             record.broke(UpstreamFault::BodyBroken.into());
@@ -216,7 +218,7 @@ async fn carry(
 
 /// Carries bytes until both sides have ended. Says what ended it early.
 async fn both_ways(
-    down: &mut Counted,
+    down: &mut (impl AsyncRead + AsyncWrite + Unpin),
     up: &mut Counted,
     held: Option<Held>,
 ) -> io::Result<Option<Fault>> {

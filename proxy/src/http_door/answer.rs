@@ -175,6 +175,8 @@ pub(super) fn reason_of(refusal: Refusal) -> Reason {
         Reason::Http2Plaintext
     } else if matches!(refusal, Refusal::HeadTimedOut | Refusal::BodyTimedOut) {
         Reason::FirstBytesTimedOut
+    } else if refusal == Refusal::SecretLeak {
+        Reason::SecretLeak
     } else {
         Reason::BadRequest
     }

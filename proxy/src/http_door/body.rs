@@ -15,7 +15,12 @@ use hyper::body::Incoming;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Link, forward::Kept};
-use crate::{egress::Connection, patience::Patience};
+use crate::{
+    egress::Connection,
+    patience::Patience,
+    refusal::Refusal,
+    scan::{Filter, Scanner, Stop},
+};
 
 /// Why a body broke off. hyper then breaks off the message it belongs to, instead of ending it as if
 /// it were whole.
@@ -25,19 +30,37 @@ pub(crate) enum Broken {
     Sender(#[source] hyper::Error),
     #[error("the policy does not allow it any more")]
     PolicyChanged,
+    #[error("it holds a secret")]
+    SecretLeak,
     #[error("the upstream stopped sending")]
     Idle,
 }
 
 /// The request's body, from the workload to the upstream.
-pub(crate) struct RequestBody(Option<(Incoming, Arc<Connection>)>);
+pub(crate) struct RequestBody(Option<Sent>);
+
+struct Sent {
+    incoming: Incoming,
+    connection: Arc<Connection>,
+    link: Arc<Link>,
+    /// Looks for secrets, and may keep a few bytes back.
+    filter: Option<Filter>,
+    /// Whether a finding was written down.
+    reported: bool,
+}
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, connection: &Arc<Connection>) -> Self {
+    pub(super) fn new(incoming: Incoming, connection: &Arc<Connection>, link: &Arc<Link>) -> Self {
         if Body::is_end_stream(&incoming) {
             return Self(None);
         }
-        Self(Some((incoming, Arc::clone(connection))))
+        Self(Some(Sent {
+            incoming,
+            connection: Arc::clone(connection),
+            link: Arc::clone(link),
+            filter: connection.scanner().map(Scanner::filter),
+            reported: false,
+        }))
     }
 
     /// No body at all.
@@ -54,29 +77,93 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some((incoming, connection)) = &mut self.get_mut().0 else {
+        let Some(sent) = &mut self.get_mut().0 else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(incoming).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| {
-            let frame = frame.map_err(Broken::Sender)?;
-            // After the wait: what came meanwhile does not leave.
-            if connection.has_ended() {
-                return Err(Broken::PolicyChanged);
+        loop {
+            let frame = ready!(Pin::new(&mut sent.incoming).poll_frame(cx));
+            let frame = frame.transpose().map_err(Broken::Sender);
+            let frame = match frame {
+                // After the wait: what came meanwhile does not leave.
+                Ok(_) if sent.connection.has_ended() => Err(Broken::PolicyChanged),
+                Ok(frame) => sent.look(frame),
+                Err(broken) => Err(broken),
+            };
+            match frame {
+                Ok(Some(frame)) => {
+                    // Nothing of it can go on yet.
+                    if frame.data_ref().is_some_and(Bytes::is_empty) {
+                        continue;
+                    }
+                    sent.connection.add_up(length(&frame));
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(None) => return Poll::Ready(None),
+                Err(broken) => return Poll::Ready(Some(Err(broken))),
             }
-            connection.add_up(length(&frame));
-            Ok(frame)
-        }))
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|it| it.0.is_end_stream())
+        self.0
+            .as_ref()
+            .is_none_or(|it| it.filter.is_none() && it.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         self.0
             .as_ref()
-            .map_or(SizeHint::with_exact(0), |it| it.0.size_hint())
+            .map_or(SizeHint::with_exact(0), Sent::size_hint)
+    }
+}
+
+impl Sent {
+    /// What can go on of a piece, or of what was kept if there is none any more.
+    fn look(&mut self, frame: Option<Frame<Bytes>>) -> Result<Option<Frame<Bytes>>, Broken> {
+        let Some(filter) = &mut self.filter else {
+            return Ok(frame);
+        };
+        let is_last = frame.is_none();
+        let passed = match frame.map(Frame::into_data) {
+            Some(Ok(data)) => filter.pass(data),
+            // Trailers could hold what nobody looks at.
+            Some(Err(_trailers)) => Ok(Bytes::new()),
+            None => filter.finish(),
+        };
+        if let Some(finding) = filter.found()
+            && !self.reported
+        {
+            self.reported = true;
+            self.connection.report()(finding);
+        }
+        let passed = passed.map_err(|Stop| filter.found().cloned());
+        if is_last {
+            self.filter = None;
+        }
+        match passed {
+            Ok(data) if is_last && data.is_empty() => Ok(None),
+            Ok(data) => Ok(Some(Frame::data(data))),
+            Err(finding) => {
+                if let Some(finding) = finding {
+                    self.link.stopped_for(finding);
+                }
+                self.link.verdicts.break_body(Refusal::SecretLeak);
+                self.connection.failed(Reason::SecretLeak);
+                Err(Broken::SecretLeak)
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept = self.filter.as_ref().map_or(0, Filter::kept);
+        let kept = u64::try_from(kept).unwrap_or(u64::MAX);
+        let mut hint = self.incoming.size_hint();
+        // The upper bound first: it may not be below the lower one.
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + kept);
+        }
+        hint.set_lower(hint.lower() + kept);
+        hint
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     Answer, Link,
     answer::reason_of,
     body::{Busy, RequestBody, ResponseBody},
-    fields,
+    fields, leak,
     stack::{Served, internal},
     target::Target,
 };
@@ -85,7 +85,7 @@ pub(super) async fn forward(
     };
     let connection = Arc::new(link.egress.begin_connection(permit.clone()));
     write(&mut parts, &target, &form).ok_or_else(internal)?;
-    let mut request = Request::from_parts(parts, RequestBody::new(body, &connection));
+    let mut request = Request::from_parts(parts, RequestBody::new(body, &connection, link));
     let response = loop {
         connection.reached(address);
         let sent = tokio::select! {
@@ -204,6 +204,9 @@ pub(super) fn unanswered(link: &Link, permit: &Permit, connection: &Connection) 
     // If the workload's body broke, the upstream's silence is only its echo.
     if let Some(refusal) = link.verdicts.broken_body() {
         connection.failed(reason_of(refusal));
+        if let Some(finding) = link.finding() {
+            return leak::answer(&finding);
+        }
         return Answer::refused(reason_of(refusal), refusal);
     }
     connection.failed(Reason::Unreachable);

@@ -22,6 +22,7 @@ use crate::{
     gateway::guard::{Guarded, Verdicts, head::Accepts},
     peers::Peer,
     refusal::Refusal,
+    scan::Finding,
 };
 
 /// Whom the workload believes to talk to.
@@ -53,6 +54,8 @@ pub(crate) struct Link {
     /// The upstream connection of the last request.
     kept: Mutex<Option<Kept>>,
     after: Mutex<Option<After>>,
+    /// What the last body was stopped for.
+    finding: Mutex<Option<Finding>>,
 }
 
 /// What becomes of the connection when hyper is done with it.
@@ -98,6 +101,7 @@ impl Link {
             requests: AtomicU64::new(0),
             kept: Mutex::default(),
             after: Mutex::default(),
+            finding: Mutex::default(),
         }
     }
 
@@ -147,6 +151,16 @@ impl Link {
 
     pub(super) fn keep(&self, kept: Kept) {
         *lock(&self.kept) = Some(kept);
+    }
+
+    /// Notes what a body is stopped for. Nothing else comes on the connection.
+    pub(super) fn stopped_for(&self, finding: Finding) {
+        *lock(&self.finding) = Some(finding);
+    }
+
+    /// What a body was stopped for.
+    pub(super) fn finding(&self) -> Option<Finding> {
+        lock(&self.finding).clone()
     }
 
     /// Says what becomes of the connection when hyper is done with it. The last one to say so is the one.

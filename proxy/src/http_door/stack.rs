@@ -16,7 +16,7 @@ use super::{
     After, Answer, Face, Link, accept,
     answer::reason_of,
     body::{Busy, ResponseBody},
-    fields, forward,
+    fields, forward, leak,
     target::{self, Target, Unclear},
     websocket,
 };
@@ -97,7 +97,7 @@ async fn serve(
         .map_err(|unclear| unclear_answer(link, unclear, false))?;
 
     // 4. Whether it may be asked. Before a name is looked up or a byte leaves.
-    let permit = judge(link, &parts.method, &target)?;
+    let mut permit = judge(link, &parts.method, &target)?;
 
     // 5. Whether it is a well-formed WebSocket handshake, if it asks for that at all. Before the stripping, which takes
     //    `Upgrade` away.
@@ -119,7 +119,10 @@ async fn serve(
     let host = HeaderValue::try_from(&authority).map_err(|_not_a_value| internal())?;
     parts.headers.insert(HOST, host);
 
-    // 7. Only now anything leaves.
+    // 7. Secrets in what goes on of the head.
+    leak::look(link, &mut permit, &target, &parts.headers)?;
+
+    // 8. Only now anything leaves.
     match handshake {
         Some(handshake) => {
             Box::pin(websocket::open(

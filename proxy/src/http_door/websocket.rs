@@ -26,6 +26,7 @@ use super::{
 use crate::{
     egress::{Connection, Form, Permit, tunnel},
     gateway::websocket::Handshake,
+    scan::Scanned,
 };
 
 /// Longest wait for the upstream's answer to a handshake.
@@ -43,6 +44,10 @@ pub(super) async fn open(
     let connection = Arc::new(link.egress.begin_connection(permit.clone()));
     connection.reached(address);
     write(&mut parts, &target, &Form::Path).ok_or_else(internal)?;
+    if connection.scanner().is_some() {
+        // What is compressed could not be looked at.
+        parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    }
     ask_upgrade(&mut parts.headers);
     let request = Request::from_parts(parts, RequestBody::empty());
     let sent = tokio::select! {
@@ -112,5 +117,10 @@ async fn carry(down: OnUpgrade, up: OnUpgrade, connection: Arc<Connection>, link
     let limits = link.egress.limits;
     drop(link);
     let up = TokioIo::new(up);
-    tunnel::carry_other(client, up, BytesMut::into(read), &connection, &limits).await;
+    let mut client = Scanned::frames(client, connection.scanner(), connection.report());
+    if client.unread(BytesMut::into(read)).is_err() {
+        connection.failed(Reason::SecretLeak);
+        return;
+    }
+    tunnel::carry_other(client, up, Vec::new(), &connection, &limits).await;
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::tokens::Answer;
 use crate::{
     gateway::Link,
-    refusal::{Fault, UpstreamFault},
+    refusal::{Fault, Refusal, UpstreamFault},
     spend::Ticket,
     usage::{Reader, Usage},
 };
@@ -131,6 +131,11 @@ impl Record {
     pub(crate) fn forget_head(&mut self) {
         self.method = Method::default();
         self.path.clear();
+    }
+
+    /// A secret in the path is not written down.
+    pub(crate) fn forget_path(&mut self) {
+        self.path = "/**".to_owned();
     }
 
     /// The answer came from the upstream.
@@ -282,11 +287,18 @@ impl Drop for Record {
                 line.number("status", status.as_u16());
             }
             line.plain("decision", self.decision.name());
+            let finding = link.finding();
             match self.fault {
                 Some(fault) => line.plain("reason", fault.name()),
                 // Dropped before there was anything to say, or in the middle of saying it.
+                None if finding.is_some() => {
+                    line.plain("reason", Refusal::SecretLeak.name());
+                }
                 None if !self.complete => line.plain("reason", "workload_gone"),
                 None => {}
+            }
+            if let Some(finding) = finding {
+                line.text("finding", &finding.to_string());
             }
             line.number("complete", self.complete);
             line.milliseconds("duration_ms", self.started.elapsed());

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use keyward_policy::{Policy, PolicyError};
 
 use super::{
-    Dns, Limits, RawCredential, RawSettings, RawUpstream, Resolution, Retry, Settings,
-    SettingsError, UpstreamProxy, UpstreamSettings,
+    Dns, Limits, RawCredential, RawSettings, RawUpstream, Resolution, Retry, ScanSettings,
+    Settings, SettingsError, UpstreamProxy, UpstreamSettings,
     target::{check_host, split_port},
 };
 use crate::provider::Providers;
@@ -49,6 +49,7 @@ impl TryFrom<RawSettings> for Settings {
             .and_then(|it| UpstreamProxy::parse(it, &mut faults))
             .map(Arc::new);
         let dns = Dns::parse(&raw.dns, &mut faults);
+        let scan = ScanSettings::parse(&raw.scan, &mut faults);
         let limits = Limits::parse(&raw.limits, &mut faults);
         let retry = Retry::parse(&raw.retry, &mut faults);
         let spend = super::spend::parse(&raw.spend, &mut faults);
@@ -64,6 +65,7 @@ impl TryFrom<RawSettings> for Settings {
             upstream,
             policy,
             dns,
+            scan,
             limits,
             retry,
             spend,

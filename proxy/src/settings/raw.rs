@@ -12,7 +12,7 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 
-use super::{RawModels, RawSpend};
+use super::{RawModels, RawSpend, ScanMode};
 use crate::provider::Dialect;
 
 /// Everything that can be set.
@@ -41,6 +41,8 @@ pub struct RawSettings {
     pub policy: RawPolicy,
     /// How names are answered and looked up.
     pub dns: RawDns,
+    /// Whether secrets are looked for in what the workload sends.
+    pub scan: RawScan,
     /// Sizes and times.
     pub limits: RawLimits,
     /// Whether a provider that asks for patience is asked again.
@@ -393,6 +395,17 @@ pub struct RawDns {
     /// Servers to ask in place of the host's own: an address, `address:port`, or the URL of a DNS over HTTPS service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<String>,
+}
+
+/// Whether secrets are looked for in what the workload sends.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawScan {
+    /// `off` (default), `warn`: it is written down, or `block`: it does not leave.
+    pub mode: ScanMode,
+    /// What begins like one of these looks like a secret and is none. Says nothing of configured credentials.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
 }
 
 /// Sizes in bytes, times in seconds. Absent: the default in `limits.rs`.
