@@ -161,7 +161,14 @@ impl Json {
                 State::Skipped => bytes = self.skip(bytes),
                 State::SkippedString => bytes = self.skip_string(bytes),
                 State::Lost => return,
-                _ => {
+                State::Start
+                | State::Key
+                | State::InKey
+                | State::Colon
+                | State::Value
+                | State::InString
+                | State::InBare
+                | State::After => {
                     // A bare word ends with what is behind it, which is then read.
                     if self.step(*first, fields) {
                         bytes = rest;

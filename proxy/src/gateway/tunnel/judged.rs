@@ -75,10 +75,12 @@ impl Held {
 
 /// The last frame for a side: why the tunnel ends.
 pub(super) fn farewell(refusal: Refusal, masked: bool) -> Vec<u8> {
-    let code: u16 = match refusal {
-        Refusal::BadFrame => 1002,
-        Refusal::BodyTooLarge => 1009,
-        _ => 1008,
+    let code: u16 = if refusal == Refusal::BadFrame {
+        1002
+    } else if refusal == Refusal::BodyTooLarge {
+        1009
+    } else {
+        1008
     };
     let payload = [&code.to_be_bytes()[..], refusal.name().as_bytes()].concat();
     let mut out = Vec::new();
