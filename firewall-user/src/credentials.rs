@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where the real credentials come from. They are read here, by the supervisor, and never stand in the proxy's settings.
 
-use keyward_proxy::credential::follow::{self, Followed, Reference, check_program};
+use keyward_proxy::credential::follow::{self, Followed, Reference};
 use keyward_proxy::credential::{Credential, Credentials};
 use keyward_proxy::provider::Providers;
 use keyward_proxy::settings::RawSettings;
 use zeroize::Zeroizing;
+
+use crate::rotation;
+use crate::user::Identity;
 
 /// Takes the references out of the settings, and has the variables that they name withheld from the workload.
 ///
@@ -54,6 +57,7 @@ pub fn variable_of(followed: &Followed) -> Option<&str> {
 pub fn read(
     references: &[Followed],
     providers: &Providers,
+    identity: &Identity,
     variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
 ) -> Result<Credentials, Vec<String>> {
     let mut faults = Vec::new();
@@ -63,7 +67,7 @@ pub fn read(
         Credentials::new()
     });
     for it in references {
-        let value = one(&it.reference, &variable);
+        let value = rotation::read(&it.reference, identity, &variable);
         match value.and_then(|it| Credential::real(it, providers).map_err(|it| it.to_string())) {
             Ok(credential) => found.insert(&it.slot, credential),
             Err(fault) => faults.push(format!("{}: {fault}", it.setting)),
@@ -73,23 +77,6 @@ pub fn read(
         Ok(found)
     } else {
         Err(faults)
-    }
-}
-
-fn one(
-    reference: &Reference,
-    variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
-) -> Result<Zeroizing<Vec<u8>>, String> {
-    match reference {
-        Reference::Variable(name) => variable(name).ok_or_else(|| format!("{name} is not set")),
-        Reference::File(path) => follow::read_file(path),
-        Reference::Command(words) => {
-            // keyward is root here: nobody else may have a say in what is run.
-            if let Some(program) = words.first() {
-                check_program(program.as_ref(), 0)?;
-            }
-            follow::run_command(words, |_| {})
-        }
     }
 }
 
@@ -126,12 +113,13 @@ mod tests {
         for name in ["MY_KEY", "OPENAI_API_KEY", "CODEX_ACCESS_TOKEN"] {
             assert!(withheld.contains(&name), "{name}: {withheld:?}");
         }
+        let identity = Identity::resolve(Some("65534:65534"), None).unwrap();
         let read = |key: &'static str| {
             let variable = move |name: &str| {
                 let known = name == "MY_KEY" && !key.is_empty();
                 known.then(|| Zeroizing::new(key.as_bytes().to_vec()))
             };
-            read(&references, &providers, variable)
+            read(&references, &providers, &identity, variable)
         };
         let found = read("sk-mine").unwrap();
         assert!(found.get("openai").unwrap().matches(b"sk-mine"));

@@ -16,6 +16,7 @@ use crate::cgroup::{self, Cgroup};
 use crate::logs::{self, Logs};
 use crate::proxy_process::ProxyProcess;
 use crate::reload::Reload;
+use crate::rotation::Rotation;
 use crate::runs::{self, Introduction, Run};
 use crate::sandbox::{files, seccomp};
 use crate::settings::RunSettings;
@@ -146,6 +147,7 @@ fn guarded(
         logs: logs.directory().to_owned(),
         reloadable: settings.policy_source.is_some(),
     };
+    let (followed, identity) = (settings.followed, settings.identity.clone());
     let plan = Plan {
         command: settings.command,
         environment: settings.environment,
@@ -167,6 +169,8 @@ fn guarded(
     timings.lap("spawn_workload");
     // After the clone: it starts threads.
     let copying = attended.begin();
+    let rotation = Rotation::begin(followed, identity, settings.providers)
+        .context("cannot follow credentials that change")?;
     let mut audit = Audit::new(run.id(), logs.audit.try_clone()?)?;
     audit.started(&introduction, settings.policy.mode);
     run.introduce(&introduction)?;
@@ -178,6 +182,7 @@ fn guarded(
         events: programs.events(),
         audit: &mut audit,
         sightings: Some(sightings),
+        rotation,
         reload: Reload::new(settings.policy_source),
     };
     let outcome = watch(watching, settings.timeout);

@@ -13,6 +13,7 @@ use anyhow::Result;
 use firewall_common::Endpoints;
 use keyward_policy::{DnsSettings, Loaded, RawPolicy, Sections};
 use keyward_proxy::credential::Credentials;
+use keyward_proxy::credential::follow::Followed;
 use keyward_proxy::provider::Providers;
 use keyward_proxy::settings::{
     RawDns, RawLog, RawSettings, RawUpstream, RawUpstreamProxy, Settings,
@@ -49,6 +50,8 @@ pub struct RunSettings {
     pub providers: Providers,
     /// What the proxy injects.
     pub credentials: Credentials,
+    /// Where credentials are that may change while it runs.
+    pub followed: Vec<Followed>,
     /// Everything else that the proxy is told.
     pub proxy: RawSettings,
     /// What may be reached besides the providers; the proxy has it, too.
@@ -201,11 +204,13 @@ pub fn resolve(
         ));
     }
     let lookup = |name: &str| host.lookup(name);
-    let credentials = credentials::read(&references, &providers, lookup).unwrap_or_else(|found| {
-        found
-            .iter()
-            .for_each(|fault| faults.add(asked.place_fault(fault)));
-        Credentials::new()
+    let credentials = identity.as_ref().map_or_else(Credentials::new, |identity| {
+        let read = credentials::read(&references, &providers, identity, lookup);
+        read.unwrap_or_else(|found| {
+            let found = found.iter().map(|fault| asked.place_fault(fault));
+            found.for_each(|fault| faults.add(fault));
+            Credentials::new()
+        })
     });
     let environment = identity.as_ref().and_then(|identity| {
         let prepared = Environment::prepare(
@@ -235,6 +240,7 @@ pub fn resolve(
                 endpoints,
                 providers,
                 credentials,
+                followed: references,
                 proxy,
                 policy: egress.policy,
                 notes: egress.notes,

@@ -17,6 +17,7 @@ use crate::audit::Audit;
 use crate::ebpf;
 use crate::proxy_process::ProxyProcess;
 use crate::reload::Reload;
+use crate::rotation::Rotation;
 use crate::sightings::Sightings;
 use crate::stdio::Attended;
 use crate::workload::{Failure, Report, Request, Workload};
@@ -94,6 +95,8 @@ pub struct Watch<'a> {
     pub audit: &'a mut Audit,
     /// Processes that use the doors; `None` once the proxy reports no more.
     pub sightings: Option<Sightings>,
+    /// Credentials that change; `None` once none does.
+    pub rotation: Option<Rotation>,
     /// What `SIGHUP` asks for.
     pub reload: Reload,
 }
@@ -119,6 +122,12 @@ pub fn watch(mut watch: Watch<'_>, timeout: Option<Duration>) -> Result<Outcome>
             && !sightings.look(watch.audit)
         {
             watch.sightings = None;
+        }
+        if ready.rotated
+            && let Some(rotation) = &mut watch.rotation
+            && !rotation.deliver(|it| watch.proxy.replace_credentials(it))
+        {
+            watch.rotation = None;
         }
         if ready.reloaded {
             watch.reload.finish(watch.proxy, watch.audit);
@@ -162,6 +171,7 @@ struct Ready {
     proxy: bool,
     reloaded: bool,
     sightings: bool,
+    rotated: bool,
     refused: bool,
 }
 
@@ -177,6 +187,7 @@ impl Watch<'_> {
             .into_iter()
             .chain(self.reload.as_fd())
             .chain(self.sightings.as_ref().map(AsFd::as_fd))
+            .chain(self.rotation.as_ref().map(Rotation::as_fd))
             .chain(refused.map(RefusedSockets::as_fd))
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
             .collect();
@@ -194,6 +205,7 @@ impl Watch<'_> {
             proxy: next(true),
             reloaded: next(self.reload.as_fd().is_some()),
             sightings: next(self.sightings.is_some()),
+            rotated: next(self.rotation.is_some()),
             refused: next(refused.is_some()),
         })
     }

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 pub use self::{
     federation::Federation,
-    rotation::{NoSuchSlot, Rotation},
+    rotation::{NotReplaced, Rotation},
 };
 pub(crate) use self::{
     fetch::{Client, Fetcher},

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::{Client, Credential, Credentials, Fetcher, keep};
 use crate::{
+    binding::bound,
     gateway::Current,
     provider::{Provider, Providers},
 };
@@ -26,10 +27,16 @@ struct Slots {
     inputs: Arc<ArcSwap<Credentials>>,
 }
 
-/// The proxy was started without this slot: it has no use for what would be in it.
+/// Why a credential was not replaced: the one before stays.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a credential that this run was started with")]
-pub struct NoSuchSlot(pub String);
+pub enum NotReplaced {
+    /// The proxy was started without this slot: it has no use for what would be in it.
+    #[error("{0:?} is not a credential that this run was started with")]
+    NoSuchSlot(String),
+    /// It may not go where this provider's requests go.
+    #[error("{0}")]
+    Unbound(String),
+}
 
 impl Rotation {
     pub(crate) fn new(providers: &Providers, credentials: &Credentials) -> Self {
@@ -66,10 +73,10 @@ impl Rotation {
     ///
     /// # Errors
     ///
-    /// When the proxy was started without this slot.
-    pub fn replace(&self, slot: &str, credential: &Credential) -> Result<(), NoSuchSlot> {
+    /// When the proxy was started without this slot, or what is put there may not go to its target.
+    pub fn replace(&self, slot: &str, credential: &Credential) -> Result<(), NotReplaced> {
         if !self.has(slot) {
-            return Err(NoSuchSlot(slot.to_owned()));
+            return Err(NotReplaced::NoSuchSlot(slot.to_owned()));
         }
         if let Some(changed) = self.0.fetchers.get(slot) {
             self.0.inputs.rcu(|inputs| {
@@ -81,9 +88,12 @@ impl Rotation {
             return Ok(());
         }
         let current = self.0.currents.get(slot);
+        if let Some(current) = current {
+            bound(current.provider(), credential).map_err(NotReplaced::Unbound)?;
+        }
         match current.is_some_and(|it| it.put(credential, None)) {
             true => Ok(()),
-            false => Err(NoSuchSlot(slot.to_owned())),
+            false => Err(NotReplaced::NoSuchSlot(slot.to_owned())),
         }
     }
 
@@ -92,9 +102,9 @@ impl Rotation {
     /// # Errors
     ///
     /// As [`Self::replace`], for the first.
-    pub fn replace_all(&self, credentials: &Credentials) -> Result<usize, NoSuchSlot> {
+    pub fn replace_all(&self, credentials: &Credentials) -> Result<usize, NotReplaced> {
         if let Some((stray, _)) = credentials.iter().find(|(slot, _)| !self.has(slot)) {
-            return Err(NoSuchSlot(stray.to_owned()));
+            return Err(NotReplaced::NoSuchSlot(stray.to_owned()));
         }
         let replaced = credentials.iter().map(|(slot, it)| self.replace(slot, it));
         Ok(replaced.collect::<Result<Vec<()>, _>>()?.len())

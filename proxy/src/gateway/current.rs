@@ -7,7 +7,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::time::Instant;
 
 use super::inject::Injector;
-use crate::{credential::Credential, provider::Provider};
+use crate::{binding::bound, credential::Credential, provider::Provider};
 
 /// What is put into the requests of one provider, now.
 pub(crate) struct Current {
@@ -31,9 +31,18 @@ impl Current {
         }
     }
 
-    /// Serves the next requests with `credential`; until then, if it has an end. Says whether it can be a header.
+    /// Whose it is.
+    pub(crate) fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    /// Serves the next requests with `credential`; until then, if it has an end. Says whether it can be a header, and
+    /// may go to this provider's target.
     #[must_use]
     pub(crate) fn put(&self, credential: &Credential, until: Option<Instant>) -> bool {
+        if bound(&self.provider, credential).is_err() {
+            return false;
+        }
         let Some(injector) = Injector::new(&self.provider, credential) else {
             return false;
         };

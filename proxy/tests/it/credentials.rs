@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use keyward_proxy::credential::{Credential, NoSuchSlot};
+use keyward_proxy::credential::{Credential, NotReplaced};
 use tokio::time::{sleep, timeout};
 
 use crate::support::{Gateway, OPENAI_KEY, PATIENCE, Reply, Seen, Speaks, Upstream, ask, text};
@@ -80,7 +80,7 @@ async fn a_replaced_key_is_used_by_the_next_request() {
         ]
     );
     // What it was not started with, it does not serve; and then nothing of the rest is replaced either.
-    let stray = Err(NoSuchSlot("gemini".to_owned()));
+    let stray = Err(NotReplaced::NoSuchSlot("gemini".to_owned()));
     assert_eq!(gateway.rotation.replace("gemini", &secret("x")), stray);
     assert_eq!(
         ask(gateway.gemini, MODELS).await.json()["error"]["type"],
