@@ -53,9 +53,10 @@ pub(crate) fn check(
         }
         Provider::Bedrock => (options.more_keys.get(&provider), bearers.collect()),
         Provider::Gemini | Provider::Vertex | Provider::Azure => {
-            let name = match provider {
-                Provider::Azure => "api-key",
-                _ => "x-goog-api-key",
+            let name = if provider == Provider::Azure {
+                "api-key"
+            } else {
+                "x-goog-api-key"
             };
             let keys = headers
                 .get_all(name)
