@@ -27,6 +27,7 @@ pub mod websocket;
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use http::uri::{Authority, Scheme as UriScheme};
+use tokio::sync::Semaphore;
 
 use self::body::RequestBody;
 pub(crate) use self::{current::Current, link::Link, listen::serve};
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     /// Looks for secrets, if that is asked for.
     pub(crate) scanner: Option<Scanner>,
     pub(crate) started: Instant,
+    /// For bodies that are collected, because a rule has to read them: in KiB.
+    pub(crate) room_for_bodies: Arc<Semaphore>,
     pub(crate) spend: Arc<Spend>,
 }
 

@@ -104,6 +104,7 @@ impl Server {
             providers,
             configured,
             scanner,
+            room_for_bodies: Arc::new(Semaphore::new(room_for_bodies(&settings.limits))),
             started: Instant::now(),
             spend: Arc::new(Spend::new(settings.spend.clone(), settings.models.clone())),
         };
@@ -272,6 +273,12 @@ impl Server {
             dns::drain_udp(&self.egress, socket);
         }
     }
+}
+
+/// All bodies that are collected at a time, in KiB: 256 MiB, and at least one of the largest.
+fn room_for_bodies(limits: &Limits) -> usize {
+    let largest = usize::try_from(limits.body.div_ceil(1024)).unwrap_or(usize::MAX);
+    largest.clamp(256 * 1024, Semaphore::MAX_PERMITS)
 }
 
 fn asynchronous(listener: net::TcpListener) -> io::Result<TcpListener> {

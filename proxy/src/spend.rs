@@ -22,6 +22,7 @@ use std::{
 use serde_json::Value;
 
 use self::book::{Asked, Book};
+pub(crate) use self::ticket::BACKGROUND;
 pub use self::{
     denied::Denied,
     limits::{SpendLimits, UnknownModel, Weights},
@@ -65,6 +66,12 @@ impl Spend {
         !self.models.is_empty() || self.limits.dollars.is_some()
     }
 
+    /// Whether it counts what an answer costs.
+    #[must_use]
+    pub fn limits_use(&self) -> bool {
+        self.limits.tokens.is_some() || self.limits.dollars.is_some()
+    }
+
     /// Whether the messages of a WebSocket have to be read.
     fn judges_messages(&self) -> bool {
         let limits = &self.limits;
@@ -73,6 +80,7 @@ impl Spend {
             || limits.tokens.is_some()
             || limits.requests_per_minute.is_some()
             || limits.requests_per_hour.is_some()
+            || limits.bytes_per_minute.is_some()
     }
 
     /// What `model` is an alias of.

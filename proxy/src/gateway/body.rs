@@ -10,6 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Link, retry::Copied};
 use crate::{
@@ -31,6 +32,8 @@ pub(crate) struct RequestBody {
     stream: Option<Stream>,
     /// What was sent before, whole; then there is no stream.
     again: Bytes,
+    /// For what was collected.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 struct Stream {
@@ -59,6 +62,7 @@ impl RequestBody {
         Self {
             stream: Some(stream),
             again: Bytes::new(),
+            _room: None,
         }
     }
 
@@ -67,6 +71,7 @@ impl RequestBody {
         Self {
             stream: None,
             again: bytes,
+            _room: None,
         }
     }
 
@@ -102,6 +107,15 @@ impl RequestBody {
         let Some(stream) = &mut self.stream else {
             return Ok(self.again.clone());
         };
+        let shared = Arc::clone(stream.link.gateway());
+        let most = stream.incoming.size_hint().upper();
+        let most = most.unwrap_or(u64::MAX).min(shared.limits.body);
+        let room = u32::try_from(most.div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&shared.room_for_bodies).acquire_many_owned(room);
+        // It is never closed.
+        let room = room
+            .await
+            .map_err(|_closed| Fault::Internal("room for bodies"))?;
         let mut all = BytesMut::from(stream.first.take().unwrap_or_default());
         while let Some(next) = std::future::poll_fn(|cx| stream.poll_data(cx)).await {
             match next {
@@ -110,13 +124,16 @@ impl RequestBody {
             }
         }
         let all = all.freeze();
-        *self = Self::again(all.clone());
+        *self = Self {
+            _room: Some(room),
+            ..Self::again(all.clone())
+        };
         Ok(all)
     }
 
     /// Passes `bytes` on in place of what was collected.
     pub(super) fn replace(&mut self, bytes: Bytes) {
-        *self = Self::again(bytes);
+        self.again = bytes;
     }
 
     /// No body at all.
@@ -147,7 +164,7 @@ impl Body for RequestBody {
                 copied.add(data);
             }
             // Behind the last piece of a known length nobody asks again.
-            if next.is_none() || stream.incoming.is_end_stream() {
+            if next.is_none() || (stream.filter.is_none() && stream.incoming.is_end_stream()) {
                 copied.end();
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     provider::Dialect,
     refusal::{Fault, Refusal},
     request_log::Record,
-    spend::{Denied, Spend},
+    spend::{BACKGROUND, Denied, Spend},
 };
 
 /// Why a request goes no further.
@@ -80,6 +80,10 @@ pub(super) async fn admit(
             model = model.or(named);
         }
     }
+    if !spend.needs_model() && spend.limits_use() && link.provider().dialect == Dialect::Openai {
+        let most = link.shared().limits.body;
+        model = in_body(spend, parts, body, most, true).await?;
+    }
     if kind == Kind::Inference {
         record.admitted(spend.admit(model, false)?);
     }
@@ -98,8 +102,13 @@ pub(super) fn admit_socket(link: &Link, parts: &Parts, record: &mut Record) -> R
         for (name, value) in query.split('&').filter_map(|it| it.split_once('=')) {
             // An escaped name could be this one, too.
             let plain = !name.contains('%') && !value.contains('%');
-            match name.eq_ignore_ascii_case("model") || name.contains('%') {
-                true if plain && model.is_none() => model = Some(spend.judge(value)?),
+            let named = ["model", "deployment"];
+            let is_model = named.iter().any(|it| name.eq_ignore_ascii_case(it));
+            match is_model || name.contains('%') {
+                // An alias would have to be replaced; nobody needs one here.
+                true if plain && model.is_none() && spend.alias(value).is_none() => {
+                    model = Some(spend.judge(value)?)
+                }
                 true => return Err(unreadable("the query names the model in more than one way")),
                 false => {}
             }
@@ -146,7 +155,11 @@ async fn in_body(
 ) -> Result<Option<String>, Stop> {
     let all = body.collect().await?;
     let text = decode::decoded(&parts.headers, &all, most)?;
-    let names = json::body(&text).map_err(unreadable)?;
+    let said = json::body(&text).map_err(unreadable)?;
+    if said.background && spend.limits_use() {
+        return Err(unreadable(BACKGROUND));
+    }
+    let names = said.models;
     let mut model = None;
     for (name, _) in &names {
         let judged = spend.judge(name)?;

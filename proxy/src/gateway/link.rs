@@ -92,6 +92,11 @@ impl Link {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// What all connections share, to keep.
+    pub(super) fn gateway(&self) -> &Arc<Shared> {
+        &self.gateway.shared
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.gateway.shared
     }

@@ -195,7 +195,10 @@ impl Record {
         };
         let (kind, coding) = (of(header::CONTENT_TYPE), of(header::CONTENT_ENCODING));
         self.streaming = Reader::is_streaming(kind);
-        self.reader = Reader::new(self.link.provider().dialect, kind, coding);
+        // What is read once more was paid for once.
+        if self.method == Method::POST {
+            self.reader = Reader::new(self.link.provider().dialect, kind, coding);
+        }
     }
 
     /// Bytes of the answer's body go to the workload.
@@ -215,7 +218,7 @@ impl Record {
         self.streaming = true;
         self.account(usage, began.elapsed(), bytes);
         if let Some(ticket) = self.ticket() {
-            ticket.commit(usage);
+            ticket.answered(usage, bytes);
         }
         let all = self.usage.get_or_insert_default();
         all.tokens += usage.tokens;
@@ -238,9 +241,6 @@ impl Record {
     pub(crate) fn tunnelled(&mut self, from: u64, to: u64) {
         self.tunnelled = from;
         self.response_bytes = to;
-        if let Some(ticket) = self.ticket() {
-            ticket.sent(to);
-        }
     }
 
     /// The answer was handed over to its end.
@@ -258,8 +258,16 @@ impl Drop for Record {
     fn drop(&mut self) {
         if let Some(usage) = self.reader.take().and_then(Reader::finish) {
             self.account(&usage, self.started.elapsed(), self.response_bytes);
+            let least = self.response_bytes.div_ceil(4);
+            let complete = self.complete;
             if let Some(ticket) = self.ticket() {
-                ticket.used(usage.clone());
+                let mut owed = usage.clone();
+                // Some say at the beginning what they read, and at the end what they wrote: who hangs up before that
+                // has had it all the same.
+                if !complete {
+                    owed.tokens.output = owed.tokens.output.max(least);
+                }
+                ticket.used(owed);
             }
             self.usage = Some(usage);
         }

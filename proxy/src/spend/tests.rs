@@ -244,12 +244,37 @@ fn messages_are_read_only_if_something_depends_on_them() {
         },
         ModelRules::default(),
     ));
-    let ticket = spend.admit(None, true).unwrap();
+    let mut ticket = spend.admit(None, true).unwrap();
     let judge = ticket.judge().unwrap();
     let create = br#"{"type":"response.create"}"#;
     assert_eq!(judge(create), Ok(None));
     assert_eq!(judge(create), Err(Refusal::RunsExhausted));
-    ticket.commit(&usage("gpt-5", 10, 0));
+    ticket.answered(&usage("gpt-5", 10, 0), 400);
     drop(ticket);
     assert_eq!(spend.book().spent(), (10, Picodollars(0), 0));
+}
+
+#[test]
+fn an_answer_on_a_socket_that_is_cut_off_is_owed_all_the_same() {
+    let spend = spend(SpendLimits {
+        tokens: Some(1000),
+        ..SpendLimits::default()
+    });
+    let mut ticket = spend.admit(None, true).unwrap();
+    let judge = ticket.judge().unwrap();
+    let create = br#"{"type":"response.create"}"#;
+    assert_eq!(judge(create), Ok(None));
+    ticket.sent(400);
+    ticket.answered(&usage("gpt-5", 10, 0), 400);
+    assert_eq!(judge(create), Ok(None));
+    // It reads along, and hangs up before the cost is said.
+    ticket.sent(80);
+    drop(ticket);
+    assert_eq!(spend.book().spent(), (30, Picodollars(0), 0));
+    let background = br#"{"type":"response.create","background":true}"#;
+    let ticket = spend.admit(None, true).unwrap();
+    assert_eq!(
+        ticket.judge().unwrap()(background),
+        Err(Refusal::ModelUnreadable)
+    );
 }

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use super::{Denied, Spend, book::Asked};
@@ -17,6 +17,10 @@ use crate::{
 /// four, and a stream of events wraps each token in many more.
 const BYTES_A_TOKEN: u64 = 4;
 
+/// Why a response in the background is refused where its cost counts.
+pub(crate) const BACKGROUND: &str =
+    "a response in the background says nowhere what it cost, which is limited here";
+
 /// An admitted request. Gives back its place and commits what was used when it is dropped.
 #[derive(Debug)]
 pub struct Ticket {
@@ -25,6 +29,8 @@ pub struct Ticket {
     usage: Option<Usage>,
     request_bytes: u64,
     response_bytes: u64,
+    /// Bytes of answers that said what they cost.
+    accounted: u64,
     /// Nothing is owed: it was refused upstream, or never sent.
     free: bool,
     socket: bool,
@@ -41,6 +47,8 @@ struct Talk {
     model: Mutex<Option<String>>,
     /// The handshake was a request; the first message behind it is the same one.
     prepaid: AtomicBool,
+    /// Messages that asked for an answer which has not said what it cost.
+    open: AtomicU64,
 }
 
 impl Ticket {
@@ -50,11 +58,13 @@ impl Ticket {
                 spend: Arc::clone(&spend),
                 model: Mutex::new(model),
                 prepaid: AtomicBool::new(socket),
+                open: AtomicU64::new(0),
             }),
             spend,
             usage: None,
             request_bytes: 0,
             response_bytes: 0,
+            accounted: 0,
             free: false,
             socket,
         }
@@ -111,16 +121,28 @@ impl Ticket {
             .then(|| -> Judge { Arc::new(move |text| talk.message(text).map_err(|it| it.refusal)) })
     }
 
-    /// Commits at once what one of several answers used, as on a WebSocket.
-    pub fn commit(&self, usage: &Usage) {
+    /// Commits at once what one of several answers used, as on a WebSocket; it was `bytes` long.
+    pub fn answered(&mut self, usage: &Usage, bytes: u64) {
+        self.accounted = self.accounted.saturating_add(bytes);
+        let less = |it: u64| it.checked_sub(1);
+        // More answers than questions: a provider may say twice what it cost.
+        self.talk
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok();
+        self.commit(usage);
+    }
+
+    fn commit(&self, usage: &Usage) {
         self.spend.commit(self.talk.model().as_deref(), usage);
     }
 
     /// What is owed if the answer did not say.
     fn estimate(&self) -> Usage {
+        let unaccounted = self.response_bytes.saturating_sub(self.accounted);
         let tokens = Tokens {
             input: self.request_bytes.div_ceil(BYTES_A_TOKEN),
-            output: self.response_bytes.div_ceil(BYTES_A_TOKEN),
+            output: unaccounted.div_ceil(BYTES_A_TOKEN),
             ..Tokens::default()
         };
         Usage {
@@ -154,11 +176,19 @@ impl Talk {
                 )));
             }
             let rate = !self.prepaid.swap(false, Ordering::Relaxed);
+            if named.background && self.spend.limits_use() {
+                return Err(Box::new(Denied::model(
+                    Refusal::ModelUnreadable,
+                    BACKGROUND,
+                    None,
+                )));
+            }
             self.spend.admit_again(Asked {
                 rate,
                 run: true,
                 held: false,
             })?;
+            self.open.fetch_add(1, Ordering::Relaxed);
         }
         *self.model.lock().unwrap_or_else(PoisonError::into_inner) = last;
         let changes = named.models.iter();
@@ -177,10 +207,11 @@ impl Talk {
 impl Drop for Ticket {
     fn drop(&mut self) {
         // A workload that hangs up before the answer says what it cost is not to have it for nothing. On a WebSocket,
-        // each answer is committed by itself.
+        // each answer is committed by itself, and what is owed is for the ones that were asked for and cut off.
         let owed = match self.usage.take() {
             Some(usage) => Some(usage),
-            None if self.free || self.socket => None,
+            None if self.free => None,
+            None if self.socket && self.talk.open.load(Ordering::Relaxed) == 0 => None,
             None => Some(self.estimate()),
         };
         if let Some(usage) = owed {

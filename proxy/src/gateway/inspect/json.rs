@@ -16,16 +16,34 @@ type Models = Vec<(String, Range<usize>)>;
 pub(crate) struct Message {
     /// It asks for an answer.
     pub(crate) asks: bool,
+    /// The answer is to be worked on in the background.
+    pub(crate) background: bool,
     /// The models that it names.
     pub(crate) models: Models,
 }
 
-/// The models that a request's body names at its top: `model`, and the alternatives in `models`.
-pub(super) fn body(bytes: &[u8]) -> Result<Models, &'static str> {
+/// What a request's body says at its top.
+pub(super) struct Body {
+    /// `model`, and the alternatives in `models`.
+    pub(super) models: Models,
+    /// The answer is to be worked on in the background.
+    pub(super) background: bool,
+}
+
+/// Reads a request's body.
+pub(super) fn body(bytes: &[u8]) -> Result<Body, &'static str> {
     let text = str::from_utf8(bytes).map_err(|_error| "the body is not UTF-8")?;
     let mut models = Vec::new();
-    add_models(text, text, &mut models)?;
-    Ok(models)
+    let top = add_models(text, text, &mut models)?;
+    Ok(Body {
+        models,
+        background: is_background(&top),
+    })
+}
+
+fn is_background(members: &Members<'_>) -> bool {
+    let said = members.of("background").map(RawValue::get);
+    !matches!(said, None | Some("false" | "null"))
 }
 
 /// What a client's message says: its type, and the models at its top and in `response` and `session`.
@@ -36,14 +54,17 @@ pub(crate) fn message(bytes: &[u8]) -> Result<Message, &'static str> {
     let kind: &str = top.of("type").map_or("null", RawValue::get);
     let kind: Option<String> =
         serde_json::from_str(kind).map_err(|_error| "the message's type is not text")?;
+    let mut background = is_background(&top);
     for name in ["response", "session"] {
         if let Some(inner) = top.of(name)
             && inner.get().starts_with('{')
         {
-            add_models(text, inner.get(), &mut models)?;
+            let inner = add_models(text, inner.get(), &mut models)?;
+            background |= is_background(&inner);
         }
     }
     Ok(Message {
+        background,
         asks: kind.as_deref() == Some("response.create"),
         models,
     })
@@ -96,7 +117,14 @@ fn named(whole: &str, raw: &RawValue) -> Result<(String, Range<usize>), &'static
 }
 
 /// The members of an object that matter here.
-const KNOWN: [&str; 5] = ["model", "models", "type", "response", "session"];
+const KNOWN: [&str; 6] = [
+    "model",
+    "models",
+    "type",
+    "response",
+    "session",
+    "background",
+];
 
 const AMBIGUOUS: &str = "a member is named twice, or in other letters";
 
@@ -172,7 +200,7 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Result<Vec<String>, &'static str> {
-        body(text.as_bytes()).map(|it| it.into_iter().map(|it| it.0).collect())
+        body(text.as_bytes()).map(|it| it.models.into_iter().map(|it| it.0).collect())
     }
 
     #[test]
@@ -229,10 +257,22 @@ mod tests {
     }
 
     #[test]
+    fn a_response_in_the_background_is_seen() {
+        let background = |text: &str| body(text.as_bytes()).unwrap().background;
+        assert!(background(r#"{"background":true}"#));
+        assert!(background(r#"{"background":1}"#));
+        for text in ["{}", r#"{"background":false}"#, r#"{"background": null}"#] {
+            assert!(!background(text), "{text}");
+        }
+        let inner = br#"{"type":"response.create","response":{"background":true}}"#;
+        assert!(message(inner).unwrap().background);
+    }
+
+    #[test]
     fn nothing_but_the_name_changes() {
         let text = r#"{ "x":1.0e5 , "model" : "fast", "models":["b","fast"] }"#;
         let found = body(text.as_bytes()).unwrap();
-        let changes = found.iter().filter(|it| it.0 == "fast");
+        let changes = found.models.iter().filter(|it| it.0 == "fast");
         let out = replaced(text.as_bytes(), changes.map(|it| (it.1.clone(), "a\"b"))).unwrap();
         let expected = r#"{ "x":1.0e5 , "model" : "a\"b", "models":["b","a\"b"] }"#;
         assert_eq!(out, expected.as_bytes());

@@ -26,6 +26,8 @@ pub(super) fn kind(method: &Method, path: &str) -> Kind {
     let path = path.trim_end_matches('/');
     let last = path.rsplit('/').next().unwrap_or_default();
     match last {
+        // Copilot's client asks for its tools there.
+        "readonly" if path.ends_with("/mcp/readonly") => Kind::Other,
         "cancel" if path.contains("/responses/") => Kind::Other,
         "count_tokens" | "count-tokens" | "input_tokens" => Kind::Counting,
         _ if last.ends_with(":countTokens") => Kind::Counting,

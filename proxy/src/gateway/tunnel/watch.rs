@@ -45,6 +45,9 @@ impl Watch {
 
     /// Looks at the next bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        if let Some(ticket) = self.record.ticket() {
+            ticket.sent(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        }
         self.look(bytes);
         let between = !self.lost && self.frames.is_between();
         self.between.store(between, Ordering::Relaxed);
