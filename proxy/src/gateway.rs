@@ -19,6 +19,7 @@ mod listen;
 pub mod path;
 mod request_id;
 mod retry;
+mod rewrite;
 mod stack;
 pub mod strip;
 mod tunnel;
@@ -38,7 +39,7 @@ use crate::{
     provider::{Provider, Providers},
     request_log::RequestLog,
     scan::Scanner,
-    settings::{Limits, Retry, Scheme, UpstreamSettings},
+    settings::{Limits, Retry, Rewrite, Scheme, UpstreamSettings},
     spend::Spend,
     upstream::{Connector, Pool, tls::Tls},
 };
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) run: Option<String>,
     pub(crate) limits: Limits,
     pub(crate) retry: Retry,
+    pub(crate) rewrite: Rewrite,
     pub(crate) log: RequestLog,
     /// One line an answer that said what it cost.
     pub(crate) tokens: RequestLog,

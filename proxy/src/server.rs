@@ -97,6 +97,7 @@ impl Server {
             run: settings.run.clone(),
             limits: settings.limits,
             retry: settings.retry.clone(),
+            rewrite: settings.rewrite.clone(),
             log: logs.requests,
             tokens: logs.tokens,
             metrics: Metrics::new(&providers),

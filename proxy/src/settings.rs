@@ -12,6 +12,7 @@ mod parse;
 mod proxy;
 mod raw;
 mod retry;
+mod rewrite;
 mod scan;
 mod spend;
 mod target;
@@ -32,6 +33,7 @@ pub use self::{
         RawVersions,
     },
     retry::Retry,
+    rewrite::{RawRewrite, Rewrite},
     scan::{ScanMode, ScanSettings},
     spend::{RawSpend, RawWeights},
     target::{Scheme, Target},
@@ -64,6 +66,8 @@ pub struct Settings {
     pub limits: Limits,
     /// When a request is sent again.
     pub retry: Retry,
+    /// What is changed in requests on their way.
+    pub rewrite: Rewrite,
     /// What a run may spend.
     pub spend: SpendLimits,
     /// Which models may be used.

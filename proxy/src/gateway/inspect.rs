@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Uri, header, request::Parts};
 
+pub(super) use self::decode::decoded;
 pub(crate) use self::json::{message, replaced};
 use self::place::Kind;
 use super::{Link, body::RequestBody};
@@ -154,7 +155,7 @@ async fn in_body(
     optional: bool,
 ) -> Result<Option<String>, Stop> {
     let all = body.collect().await?;
-    let text = decode::decoded(&parts.headers, &all, most)?;
+    let text = decoded(&parts.headers, &all, most)?;
     let said = json::body(&text).map_err(unreadable)?;
     if said.background && spend.limits_use() {
         return Err(unreadable(BACKGROUND));

@@ -16,7 +16,7 @@ use super::{
     inspect::{self, Stop},
     leak, path,
     path::ApiPath,
-    request_id, strip,
+    request_id, rewrite, strip,
     strip::Stripper,
     tunnel, websocket,
 };
@@ -42,7 +42,12 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
             let mut body = RequestBody::new(body, &link);
             // 11. Whether the run can afford it, and for this model. Last, so that nothing that is refused for another
             //     reason counts; before anything leaves.
-            match inspect::admit(&link, &mut parts, &mut body, &mut record).await {
+            //     What the rules for bodies change is changed first, so that what is admitted is what is sent.
+            let admitted = async {
+                rewrite::body(&link, &mut parts, &mut body).await?;
+                inspect::admit(&link, &mut parts, &mut body, &mut record).await
+            };
+            match admitted.await {
                 Err(stop) => stopped(stop, &mut denied),
                 // 12. Only now anything leaves.
                 Ok(()) => match forward::forward(&link, serving, parts, body, record).await {
@@ -183,6 +188,9 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
     // 9. Secrets in what goes on of the head. After the stripping, which takes away what may be one; before the
     //    injection, which puts one in.
     leak::look(link, query.as_deref(), &parts.headers, record)?;
+
+    // What the settings take out of the head; what the injection adds stays.
+    rewrite::head(&link.shared().rewrite, &mut parts.headers);
 
     // 10. Inject, and only into a request for this provider's own target: the URI is made of the
     //    settings and of a path that cannot climb, never of the workload's `Host`.

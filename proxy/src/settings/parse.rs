@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use keyward_policy::{Policy, PolicyError};
 
 use super::{
-    Dns, Limits, RawCredential, RawSettings, RawUpstream, Resolution, Retry, ScanSettings,
+    Dns, Limits, RawCredential, RawSettings, RawUpstream, Resolution, Retry, Rewrite, ScanSettings,
     Settings, SettingsError, UpstreamProxy, UpstreamSettings,
     target::{check_host, split_port},
 };
@@ -52,6 +52,7 @@ impl TryFrom<RawSettings> for Settings {
         let scan = ScanSettings::parse(&raw.scan, &mut faults);
         let limits = Limits::parse(&raw.limits, &mut faults);
         let retry = Retry::parse(&raw.retry, &mut faults);
+        let rewrite = Rewrite::parse(&raw.rewrite, &mut faults);
         let spend = super::spend::parse(&raw.spend, &mut faults);
         let models = super::models::parse(&raw.models, &mut faults);
         let policy = Policy::new(&raw.policy).unwrap_or_else(|PolicyError(found)| {
@@ -68,6 +69,7 @@ impl TryFrom<RawSettings> for Settings {
             scan,
             limits,
             retry,
+            rewrite,
             spend,
             models,
         };

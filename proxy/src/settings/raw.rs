@@ -12,7 +12,7 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 
-use super::{RawModels, RawSpend, ScanMode};
+use super::{RawModels, RawRewrite, RawSpend, ScanMode};
 use crate::provider::Dialect;
 
 /// Everything that can be set.
@@ -47,6 +47,8 @@ pub struct RawSettings {
     pub limits: RawLimits,
     /// Whether a provider that asks for patience is asked again.
     pub retry: RawRetry,
+    /// What is changed in requests on their way.
+    pub rewrite: RawRewrite,
     /// What a run may spend.
     pub spend: RawSpend,
     /// Which models may be used.

@@ -22,6 +22,8 @@ mod process;
 #[cfg(test)]
 mod retry;
 #[cfg(test)]
+mod rewrite;
+#[cfg(test)]
 mod scan;
 #[cfg(test)]
 mod secrets;

@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 const ZSTD_WINDOW: u64 = 8 << 20;
 
 /// Decodes what is encoded in one of the ways that are known, once.
-pub(super) fn decoded<'a>(
+pub(in crate::gateway) fn decoded<'a>(
     headers: &HeaderMap,
     body: &'a [u8],
     most: u64,
