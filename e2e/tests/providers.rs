@@ -102,3 +102,89 @@ fn faults_of_the_file_have_their_place_and_quote_no_key() {
         assert!(!text.contains(MY_KEY), "{text}");
     });
 }
+
+#[test]
+fn a_key_that_is_replaced_in_its_file_is_used_while_the_run_goes_on() {
+    on_a_host(|host| {
+        let path = host.scratch().join("key");
+        fs::write(&path, format!("{MY_KEY}\n")).unwrap();
+        let emulator = provider(host, &format!("credential = \"file:{}\"", path.display()));
+        // Until the provider refuses what it is sent: the new key is one that it does not know.
+        let script = "for i in $(seq 100); do \
+            code=$(curl -sS -o /dev/null -w '%{http_code}' $MINE_BASE_URL/v1/models); echo $code; \
+            [ $code = 401 ] && exit 0; sleep 0.1; done; exit 1";
+        let mut command = host.run();
+        command.args(["--config", "policy.toml", "--upstream-ca", "ca.pem"]);
+        let output = std::thread::scope(|scope| {
+            let running = scope.spawn(|| command.args(["--", "sh", "-c", script]).output());
+            while emulator.records().is_empty() && !running.is_finished() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            fs::write(
+                host.scratch().join("next"),
+                "sk-next-e2e-0123456789abcdef\n",
+            )
+            .unwrap();
+            fs::rename(host.scratch().join("next"), &path).unwrap();
+            running.join().unwrap().unwrap()
+        });
+        let text = stdout(&output);
+        assert!(output.status.success(), "{text} {}", stderr(&output));
+        assert!(
+            text.starts_with("200\n") && text.ends_with("401\n"),
+            "{text}"
+        );
+        let next = |value: &str| value == "Bearer sk-next-e2e-0123456789abcdef";
+        let records = emulator.records();
+        assert!(
+            records
+                .iter()
+                .any(|it| it.header("authorization").any(next))
+        );
+    });
+}
+
+#[test]
+fn limits_rules_for_models_and_the_scan_are_set_by_flags() {
+    on_a_host(|host| {
+        let emulator = provider(host, "credential = \"env:MY_KEY\"");
+        let ask = |body: &str| {
+            format!(
+                "curl -sS -o /dev/null -w '%{{http_code}}\\n' -H 'content-type: application/json' \
+                 -d '{body}' $MINE_BASE_URL/v1/responses; "
+            )
+        };
+        let plain = ask("{\"model\":\"gpt-5\",\"input\":\"hi\"}");
+        // A token of a shape that is well known; it is nobody's.
+        let leaking = ask(&format!(
+            "{{\"model\":\"gpt-5\",\"input\":\"ghp_{}\"}}",
+            "a1B2".repeat(9)
+        ));
+        let run = |arguments: &[&str], script: &str| {
+            let mut command = host.run();
+            command
+                .env("MY_KEY", MY_KEY)
+                .args(["--config", "policy.toml"]);
+            command.args(["--upstream-ca", "ca.pem"]).args(arguments);
+            let output = command.args(["--", "sh", "-c", script]).output().unwrap();
+            format!("{}{}", stdout(&output), stderr(&output))
+        };
+        let twice = plain.repeat(2);
+        // Without the flag each passes.
+        assert!(run(&[], &twice).starts_with("200\n200\n"));
+        assert!(run(&[], &leaking).starts_with("200\n"));
+        let before = emulator.records().len();
+        for (arguments, script, expected) in [
+            (["--max-runs", "1"], &twice, "200\n429\n"),
+            (["--rate-limit-rpm", "1"], &twice, "200\n429\n"),
+            (["--deny-model", "gpt-5*"], &plain, "403\n"),
+            (["--allow-model", "claude-*"], &plain, "403\n"),
+            (["--scan", "block"], &leaking, "403\n"),
+        ] {
+            let text = run(&arguments, script);
+            assert!(text.starts_with(expected), "{arguments:?}: {text}");
+        }
+        let reached = emulator.records().len() - before;
+        assert_eq!(reached, 2, "only what was answered 200 got there");
+    });
+}
