@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use e2e::host::{Host, REAL_KEY, leftovers, on_a_host, stderr, stdout};
 use install::Client;
-use keyward_emulator::{Behaviour, Emulator, Handle, Options, Record, WebSocketMode};
+use keyward_emulator::{
+    Behaviour, Emulator, Handle, Options, Provider, Record, WebSocketMode,
+};
 use watcher::Watcher;
 
 /// What the emulator says, and no client would by itself.
@@ -87,6 +89,30 @@ fn claude_code_newest() {
     });
 }
 
+#[test]
+fn gemini_cli_newest() {
+    let gemini = Client::GeminiNewest.ensure();
+    on_a_host(move |host| {
+        let emulator = emulator(WebSocketMode::Accept);
+        let mut command = confined(host, &emulator);
+        command.env("GEMINI_API_KEY", REAL_KEY);
+        command
+            .arg("--")
+            .arg(install::show(&gemini))
+            .args(["-y", "-p", "say hi"]);
+        let placeholder = "gemini-api-key-placeholder-for-credential-isolation";
+        let records = succeeds(host, &emulator, &mut command, placeholder);
+
+        let streamed = |it: &&Record| it.path.ends_with(":streamGenerateContent");
+        assert!(records.iter().filter(streamed).count() > 0, "{records:#?}");
+        for record in &records {
+            assert_eq!(record.host, "generativelanguage.googleapis.com");
+            let keys: Vec<_> = record.header("x-goog-api-key").collect();
+            assert_eq!(keys, [REAL_KEY], "{record:#?}");
+        }
+    });
+}
+
 fn codex(client: Client, mode: WebSocketMode) {
     let codex = client.ensure();
     on_a_host(move |host| {
@@ -149,6 +175,7 @@ fn emulator(websocket: WebSocketMode) -> Handle {
         websocket,
         behaviour,
         record_bodies,
+        more_keys: [(Provider::Gemini, REAL_KEY.to_owned())].into(),
         ..Options::new(REAL_KEY, REAL_KEY)
     })
     .unwrap()
@@ -168,7 +195,11 @@ fn confined(host: &Host, emulator: &Handle) -> Command {
         .env("ANTHROPIC_API_KEY", REAL_KEY)
         .env("PATH", install::path());
     command.arg("--upstream-ca").arg(ca);
-    for provider in ["api.openai.com", "api.anthropic.com"] {
+    for provider in [
+        "api.openai.com",
+        "api.anthropic.com",
+        "generativelanguage.googleapis.com",
+    ] {
         command
             .arg("--resolve")
             .arg(format!("{provider}={}", emulator.addr()));

@@ -17,6 +17,7 @@ pub(crate) enum Client {
     Codex0_121,
     CodexNewest,
     ClaudeNewest,
+    GeminiNewest,
 }
 
 impl Client {
@@ -27,6 +28,7 @@ impl Client {
             // Without the tag, npm would choose an old version that claims to suit an old Node; the client itself is
             // a binary that needs none.
             Self::ClaudeNewest => "@anthropic-ai/claude-code@latest",
+            Self::GeminiNewest => "@google/gemini-cli@latest",
         }
     }
 
@@ -34,6 +36,7 @@ impl Client {
         match self {
             Self::Codex0_121 | Self::CodexNewest => "codex",
             Self::ClaudeNewest => "claude",
+            Self::GeminiNewest => "gemini",
         }
     }
 
