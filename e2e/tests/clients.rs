@@ -15,9 +15,7 @@ use std::time::Instant;
 
 use e2e::host::{Host, REAL_KEY, leftovers, on_a_host, stderr, stdout};
 use install::Client;
-use keyward_emulator::{
-    Behaviour, Emulator, Handle, Options, Provider, Record, WebSocketMode,
-};
+use keyward_emulator::{Behaviour, Emulator, Handle, Options, Provider, Record, WebSocketMode};
 use watcher::Watcher;
 
 /// What the emulator says, and no client would by itself.
@@ -99,7 +97,8 @@ fn gemini_cli_newest() {
         command
             .arg("--")
             .arg(install::show(&gemini))
-            .args(["-y", "-p", "say hi"]);
+            // With a model named, it need not ask which to take: the emulator has no opinion.
+            .args(["-m", "gemini-2.5-flash", "-y", "-p", "say hi"]);
         let placeholder = "gemini-api-key-placeholder-for-credential-isolation";
         let records = succeeds(host, &emulator, &mut command, placeholder);
 
