@@ -173,7 +173,7 @@ fn pieces(wanted: &Value) -> Vec<Bytes> {
             false => json!({ "prompt_tokens": input, "completion_tokens": output }),
         };
         let text = json!({ "model": "m", "tag": tag, "usage": usage }).to_string();
-        let (first, second) = text.split_at(text.len() / 2);
+        let (first, second) = text.split_at(text.find("\"usage").unwrap());
         return [first, second].map(|it| Bytes::from(it.to_owned())).into();
     }
     let mut all = Vec::new();
