@@ -130,3 +130,39 @@ impl Ledger {
         counts
     }
 }
+
+/// A ledger with one request that was read to its end, and these accounts of it.
+fn with_accounts(accounts: &[u64]) -> Ledger {
+    let ledger = Ledger::new(1);
+    let id = ledger.begin();
+    ledger.written(id, 7);
+    ledger.end(id, End::Whole);
+    for tokens in accounts {
+        ledger.logged(id, *tokens);
+    }
+    ledger
+}
+
+#[test]
+fn one_exact_account_passes() {
+    let counts = with_accounts(&[7]).check();
+    assert_eq!((counts.complete, counts.gateway_tokens), (1, 7));
+}
+
+#[test]
+#[should_panic(expected = "counted twice")]
+fn two_accounts_do_not() {
+    with_accounts(&[7, 7]).check();
+}
+
+#[test]
+#[should_panic(expected = "accounts of 0")]
+fn none_does_not() {
+    with_accounts(&[]).check();
+}
+
+#[test]
+#[should_panic(expected = "tokens of 0")]
+fn another_number_does_not() {
+    with_accounts(&[8]).check();
+}

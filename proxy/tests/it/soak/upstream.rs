@@ -132,7 +132,7 @@ async fn answer(
     tokio::spawn(async move {
         let number = |name: &str| wanted[name].as_u64().unwrap();
         let pieces = pieces(&wanted);
-        let cut = wanted["cut"].as_bool().unwrap().then(|| pieces.len() / 2);
+        let cut = wanted["cut"].as_bool().unwrap().then_some(pieces.len() / 2);
         for (at, piece) in pieces.into_iter().enumerate() {
             if cut == Some(at) {
                 drop(sender.send(Err(io::Error::other("cut"))).await);
