@@ -17,6 +17,7 @@ mod demo;
 mod fuzz;
 mod identity;
 mod packages;
+mod soak;
 mod test;
 mod toolchain;
 mod workspace;
@@ -41,6 +42,7 @@ enum Task {
     Build(build::Args),
     Demo(demo::Args),
     Fuzz(fuzz::Args),
+    Soak(soak::Args),
     Test(test::Args),
 }
 
@@ -61,6 +63,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Build(args) => build::run(args, &workspace),
         Task::Demo(args) => demo::run(args, &workspace),
         Task::Fuzz(args) => fuzz::run(args, &workspace),
+        Task::Soak(args) => soak::run(args, &workspace),
         Task::Test(args) => test::run(args, &workspace),
     }
 }

@@ -28,6 +28,8 @@ mod scan;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod spend;
 #[cfg(test)]
 mod streaming;

@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     fs::File,
     future::Future,
-    io::{Read as _, Seek as _},
+    io::{BufRead as _, BufReader, Read as _, Seek as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener},
     pin::Pin,
     sync::{Arc, Mutex},
@@ -361,6 +361,15 @@ impl Gateway {
         self.tokens_file.read_to_string(&mut text).unwrap();
         let lines = text.lines();
         lines.map(|it| serde_json::from_str(it).unwrap()).collect()
+    }
+
+    /// The accounts of tokens so far, one at a time: there may be more than fit in memory.
+    pub(crate) fn each_account(&mut self, mut look: impl FnMut(serde_json::Value)) {
+        self.tokens.flush(PATIENCE);
+        self.tokens_file.rewind().unwrap();
+        for line in BufReader::new(&self.tokens_file).lines() {
+            look(serde_json::from_str(&line.unwrap()).unwrap());
+        }
     }
 
     /// The request log once it has `count` lines.
