@@ -75,7 +75,6 @@ pub(crate) fn contents(text: &Text<'_>, root: &Node, faults: &mut Vec<Fault>) ->
             | Key::Limits
             | Key::Spend
             | Key::Models
-            | Key::Usage
             | Key::Scan
             | Key::Rewrite
             | Key::Retry => {

@@ -89,9 +89,6 @@ struct PolicyFile {
     /// Which models may be asked for.
     #[schemars(default)]
     models: Option<Section>,
-    /// How usage is counted.
-    #[schemars(default)]
-    usage: Option<Section>,
     /// What is looked for in what goes out.
     #[schemars(default)]
     scan: Option<Section>,

@@ -131,7 +131,7 @@ fn the_schema_and_the_reader_agree() {
         (json!({"provider": [{"name": "a", "port": 10010}]}), true),
         (json!({"provider": {"a": {"port": 10010}}}), true),
         (
-            json!({"limits": {"connect-seconds": 1.5}, "spend": {}, "models": {}, "usage": {}}),
+            json!({"limits": {"connect-seconds": 1.5}, "spend": {}, "models": {}}),
             true,
         ),
         (

@@ -41,7 +41,6 @@ keys! {
     Limits = "limits";
     Spend = "spend";
     Models = "models";
-    Usage = "usage";
     Scan = "scan";
     Rewrite = "rewrite";
     Retry = "retry";
@@ -71,7 +70,6 @@ impl Key {
         Self::Limits,
         Self::Spend,
         Self::Models,
-        Self::Usage,
         Self::Scan,
         Self::Rewrite,
         Self::Retry,
