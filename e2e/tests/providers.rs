@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::fs;
+use std::process::Output;
 
 use e2e::host::{Host, on_a_host, stderr, stdout};
 use keyward_emulator::{Emulator, Handle, Options};
@@ -23,6 +24,16 @@ fn provider(host: &Host, credential: &str) -> Handle {
     emulator
 }
 
+/// Runs a script behind the firewall, with the key in keyward's environment.
+fn run(host: &Host, arguments: &[&str], script: &str) -> Output {
+    let mut command = host.run();
+    command
+        .env("MY_KEY", MY_KEY)
+        .args(["--config", "policy.toml"]);
+    command.args(["--upstream-ca", "ca.pem"]).args(arguments);
+    command.args(["--", "sh", "-c", script]).output().unwrap()
+}
+
 #[test]
 fn a_provider_of_ones_own_works_and_its_key_stays_outside() {
     on_a_host(|host| {
@@ -30,14 +41,7 @@ fn a_provider_of_ones_own_works_and_its_key_stays_outside() {
         let script = "echo $MY_KEY $MINE_BASE_URL; cat /proc/*/environ | tr '\\0' '\\n'; \
             curl -sS -o /dev/null -w '%{http_code}\\n' -H \"Authorization: Bearer $MY_KEY\" \
             -H 'content-type: application/json' -d '{\"model\":\"m\",\"input\":\"hi\"}' $MINE_BASE_URL/v1/responses";
-        let run = |arguments: &[&str], script: &str| {
-            let mut command = host.run();
-            command
-                .env("MY_KEY", MY_KEY)
-                .args(["--config", "policy.toml"]);
-            command.args(["--upstream-ca", "ca.pem"]).args(arguments);
-            command.args(["--", "sh", "-c", script]).output().unwrap()
-        };
+        let run = |arguments: &[&str], script: &str| run(host, arguments, script);
         let output = run(&["--env-all"], script);
         let text = stdout(&output);
         let expected = format!("{PLACEHOLDER} http://172.30.0.30:10010\n");
@@ -161,12 +165,7 @@ fn limits_rules_for_models_and_the_scan_are_set_by_flags() {
             "a1B2".repeat(9)
         ));
         let run = |arguments: &[&str], script: &str| {
-            let mut command = host.run();
-            command
-                .env("MY_KEY", MY_KEY)
-                .args(["--config", "policy.toml"]);
-            command.args(["--upstream-ca", "ca.pem"]).args(arguments);
-            let output = command.args(["--", "sh", "-c", script]).output().unwrap();
+            let output = run(host, arguments, script);
             format!("{}{}", stdout(&output), stderr(&output))
         };
         let twice = plain.repeat(2);

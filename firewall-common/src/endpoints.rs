@@ -4,12 +4,7 @@
 //! One value, computed by the supervisor before anything is set up, is handed to the eBPF programs, to the nftables
 //! rule set, to the listeners and to the workload's environment: none of them can disagree with the others.
 
-use core::ops::RangeInclusive;
-
 use crate::{Address, Destination, Door, Transport};
-
-/// The gateway's ports: one for each model provider.
-pub const GATEWAY_PORTS: RangeInclusive<u16> = 10000..=10004;
 
 /// First address of the pool from which names get synthetic IPv4 addresses, in host order: 198.18.0.0/15, which is set
 /// aside for benchmarks (RFC 2544) and so is nobody's.

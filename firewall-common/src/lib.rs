@@ -24,7 +24,7 @@ mod sockopt;
 
 pub use address::{Address, Destination};
 pub use decide::{Door, Flow, Transport, Verdict, decide};
-pub use endpoints::{Endpoints, GATEWAY_PORTS, Listeners, NAMES_V4, NAMES_V6};
+pub use endpoints::{Endpoints, Listeners, NAMES_V4, NAMES_V6};
 pub use event::{Event, Hook, MalformedEvent};
 pub use flow::{COMM_LEN, FlowInfo, FlowKey, Owner};
 pub use packet::{Headers, decide_egress, decide_ingress};

@@ -31,7 +31,6 @@ use tokio::{
     sync::oneshot,
 };
 
-pub(crate) use self::judged::Judge;
 use self::{
     judged::{Held, farewell},
     watch::Watch,
@@ -47,6 +46,7 @@ use crate::{
     refusal::{Fault, Refusal, UpstreamFault},
     request_log::Record,
     scan::Scanned,
+    spend::Judge,
     upstream::to_origin_form,
 };
 

@@ -258,16 +258,12 @@ impl Drop for Record {
     fn drop(&mut self) {
         if let Some(usage) = self.reader.take().and_then(Reader::finish) {
             self.account(&usage, self.started.elapsed(), self.response_bytes);
-            let least = self.response_bytes.div_ceil(4);
             let complete = self.complete;
             if let Some(ticket) = self.ticket() {
-                let mut owed = usage.clone();
-                // Some say at the beginning what they read, and at the end what they wrote: who hangs up before that
-                // has had it all the same.
-                if !complete {
-                    owed.tokens.output = owed.tokens.output.max(least);
+                match complete {
+                    true => ticket.used(usage.clone()),
+                    false => ticket.used_in_part(usage.clone()),
                 }
-                ticket.used(owed);
             }
             self.usage = Some(usage);
         }

@@ -36,7 +36,7 @@ pub struct Ticket {
     socket: bool,
 }
 
-/// What is judged of a WebSocket's messages.
+/// Judges a message that the workload sends on a WebSocket: `None` lets it through as it is, `Some` replaces it.
 pub type Judge = Arc<dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Refusal> + Send + Sync>;
 
 /// What messages are judged by, which may outlive the place that the ticket holds.
@@ -76,13 +76,16 @@ impl Ticket {
             self.usage = Some(usage);
             return;
         };
-        let (all, more) = (&mut sum.tokens, usage.tokens);
-        all.input = all.input.saturating_add(more.input);
-        all.output = all.output.saturating_add(more.output);
-        all.cache_read = all.cache_read.saturating_add(more.cache_read);
-        all.cache_write = all.cache_write.saturating_add(more.cache_write);
-        all.reasoning = all.reasoning.saturating_add(more.reasoning);
+        sum.tokens += usage.tokens;
         sum.model = usage.model.or(sum.model.take());
+    }
+
+    /// What an answer said that broke off. Some say at the beginning what they read, and at the end what they wrote: who
+    /// hangs up before that has had it all the same.
+    pub fn used_in_part(&mut self, mut usage: Usage) {
+        let least = self.response_bytes.div_ceil(BYTES_A_TOKEN);
+        usage.tokens.output = usage.tokens.output.max(least);
+        self.used(usage);
     }
 
     /// Nothing is owed for this request: the provider refused it, or it never got there.

@@ -2,15 +2,10 @@
 //! The workload's direction of a tunnel in which messages are judged: each is held until it is whole, and
 //! then goes on as one frame, in its own words or in others, or ends the tunnel.
 
-use std::sync::Arc;
-
 use aws_lc_rs::rand;
 
 use super::super::frames::{self, Frames, Kind};
-use crate::refusal::Refusal;
-
-/// Judges a message of the workload's: `None` lets it through as it is, `Some` replaces it.
-pub(crate) type Judge = Arc<dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Refusal> + Send + Sync>;
+use crate::{refusal::Refusal, spend::Judge};
 
 /// Holds messages.
 pub(super) struct Held {
@@ -101,6 +96,8 @@ fn mask() -> Result<[u8; 4], Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
