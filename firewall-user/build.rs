@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Puts the eBPF object, which `cargo xtask build` has compiled, where `src/ebpf/object.rs` embeds it
-//! from. Compiling it here would need a second toolchain for every `cargo check`.
+//! from, and its hash beside it. Compiling it here would need a second toolchain for every `cargo check`.
 
-use std::{env, fs, path::PathBuf, process::ExitCode};
+use std::{
+    env, fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 /// Names another object than the workspace's.
 const OVERRIDE: &str = "KEYWARD_EBPF_OBJECT";
@@ -19,8 +24,17 @@ fn main() -> ExitCode {
     let Some(out) = env::var_os("OUT_DIR") else {
         return fail("OUT_DIR is not set: run this by cargo");
     };
-    match fs::copy(&object, PathBuf::from(out).join("keyward-ebpf.o")) {
-        Ok(_) => ExitCode::SUCCESS,
+    let copied = fs::read(&object).and_then(|bytes| {
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        println!(
+            "cargo::rustc-env=KEYWARD_EBPF_HASH={:016x}",
+            hasher.finish()
+        );
+        fs::write(PathBuf::from(out).join("keyward-ebpf.o"), bytes)
+    });
+    match copied {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!(
             "no eBPF object at {} ({error}); run: cargo xtask build",
             object.display()

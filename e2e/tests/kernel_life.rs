@@ -6,13 +6,15 @@ use std::{
     fs,
     io::Read,
     os::fd::AsFd,
+    path::Path,
     process::{Command, Stdio},
 };
 
+use aya::programs::links::{FdLink, PinnedLink};
 use e2e::lab::firewall::{self, Firewall};
 use e2e::lab::{CANARY_V4, Lab, Outcome, PORT, Where, Who};
 use firewall_common::{Endpoints, Reason};
-use firewall_user::ebpf::{self, EbpfError};
+use firewall_user::ebpf::{self, Attached, BPFFS, EbpfError, spare};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Whether the workload reaches the outside; what it was told if not.
@@ -30,7 +32,7 @@ fn reaches(lab: &Lab, probe: &str) -> Result<(), Outcome> {
 fn sigkill_to_the_loader_lets_nothing_loose() {
     let lab = Lab::new();
     let pins = firewall::pins();
-    ebpf::ensure_bpffs(ebpf::BPFFS.as_ref()).unwrap();
+    ebpf::ensure_bpffs(BPFFS.as_ref()).unwrap();
     let mut loader = Command::new(env!("CARGO_BIN_EXE_lab-helper"))
         .arg("attach")
         .args([lab.cgroup_path(), &pins])
@@ -64,7 +66,7 @@ fn sigkill_to_the_loader_lets_nothing_loose() {
 fn what_cannot_be_pinned_is_not_attached() {
     let lab = Lab::new();
     let pins = firewall::pins();
-    ebpf::ensure_bpffs(ebpf::BPFFS.as_ref()).unwrap();
+    ebpf::ensure_bpffs(BPFFS.as_ref()).unwrap();
     fs::create_dir(&pins).unwrap();
     let error = ebpf::load(&Lab::endpoints())
         .unwrap()
@@ -76,6 +78,77 @@ fn what_cannot_be_pinned_is_not_attached() {
     );
     fs::remove_dir(&pins).unwrap();
     reaches(&lab, "tcp").unwrap();
+}
+
+/// The id of the program that a link holds at this hook, as the kernel counts them.
+fn program_id(firewall: &Attached, hook: &str) -> u32 {
+    let link = PinnedLink::from_pin(firewall.pins().join(hook)).unwrap();
+    FdLink::from(link).info().unwrap().program_id()
+}
+
+#[test]
+fn programs_of_a_run_that_is_over_serve_the_next_one() {
+    ebpf::ensure_bpffs(BPFFS.as_ref()).unwrap();
+    let lab = Lab::new();
+    // Nobody else has these, so that nobody else takes them.
+    let endpoints = Endpoints {
+        explicit: 3199,
+        ..Lab::endpoints()
+    };
+    let begin = |pins: &Path| {
+        spare::take_or_load(&endpoints, pins)
+            .unwrap()
+            .attach(lab.cgroup(), pins)
+            .unwrap()
+    };
+    let end = |attached: Attached| {
+        let pins = attached.pins().to_owned();
+        let spare = attached.detach().unwrap();
+        reaches(&lab, "tcp").unwrap();
+        spare.keep(&pins).unwrap();
+        assert!(!pins.exists());
+    };
+    let denies = |attached: &mut Attached| {
+        let mut denied = 0;
+        attached.events().drain(|_| denied += 1);
+        assert_eq!(denied, 0, "another run's denials");
+        assert_eq!(
+            attached.counters().denials(Reason::TcpNotAllowed).unwrap(),
+            0
+        );
+        assert_eq!(reaches(&lab, "tcp").unwrap_err().result, "EPERM");
+        attached.events().drain(|_| denied += 1);
+        assert_ne!(denied, 0);
+    };
+
+    let mut first = begin(&firewall::pins());
+    denies(&mut first);
+    let id = program_id(&first, "connect4");
+    end(first);
+
+    let mut second = begin(&firewall::pins());
+    assert_eq!(program_id(&second, "connect4"), id, "verified again");
+    denies(&mut second);
+    // A set has one owner: who comes meanwhile gets another.
+    let other = Lab::new();
+    let pins = firewall::pins();
+    let third = spare::take_or_load(&endpoints, &pins).unwrap();
+    let third = third.attach(other.cgroup(), &pins).unwrap();
+    assert_ne!(program_id(&third, "connect4"), id);
+    drop(third.detach().unwrap());
+    end(second);
+
+    // Whoever has not all of it has nothing.
+    let kept = Path::new(BPFFS).join("keyward-spare");
+    for set in fs::read_dir(&kept).unwrap() {
+        fs::remove_file(set.unwrap().path().join("egress")).unwrap();
+    }
+    let mut fourth = begin(&firewall::pins());
+    assert_ne!(program_id(&fourth, "connect4"), id);
+    denies(&mut fourth);
+    end(fourth);
+    spare::clear().unwrap();
+    assert!(!kept.exists());
 }
 
 #[test]
@@ -106,7 +179,7 @@ fn an_allow_in_a_cgroup_below_does_not_beat_a_deny_above() {
     let lab = Lab::new();
     let below = lab.cgroup_path().join("below");
     fs::create_dir(&below).unwrap();
-    ebpf::ensure_bpffs(ebpf::BPFFS.as_ref()).unwrap();
+    ebpf::ensure_bpffs(BPFFS.as_ref()).unwrap();
     // To these programs the canary is the proxy: they let connections to it proceed.
     let permissive = Endpoints {
         v4: CANARY_V4.octets(),

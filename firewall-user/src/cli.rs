@@ -217,7 +217,7 @@ pub struct EgressArgs {
 /// `keyward doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
-    /// Put right what can be: mount bpffs, clear away what killed runs left
+    /// Put right what can be: mount bpffs, clear away what killed runs left and the eBPF programs kept for the next run
     #[arg(long)]
     pub fix: bool,
 }

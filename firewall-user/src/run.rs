@@ -125,7 +125,7 @@ fn guarded(
     let building = network::build(settings.endpoints, settings.providers.clone());
     // Programs are attached to the cgroup before anything is in it.
     let cgroup = Cgroup::create(hierarchy, run.id())?;
-    let programs = ebpf::load(&settings.endpoints)
+    let programs = ebpf::spare::take_or_load(&settings.endpoints, &run.pins())
         .and_then(|loaded| loaded.attach(cgroup.as_fd(), &run.pins()));
     timings.lap("ebpf");
     // Joined even when the programs failed: no thread of ours may outlive this function.
@@ -203,12 +203,16 @@ fn guarded(
     let packets_stopped = collect(&mut leftovers, packets_stopped).unwrap_or_default();
     drop(network);
     let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
-    collect(&mut leftovers, programs.detach());
+    let spare = collect(&mut leftovers, programs.detach());
     collect(&mut leftovers, cgroup.remove());
     collect(
         &mut leftovers,
         proxy.stop().context("cannot stop keyward-proxy"),
     );
+    // The proxy reads one of the maps: not before it has gone.
+    if let Some(spare) = spare {
+        collect(&mut leftovers, spare.keep(&run.pins()));
+    }
     if let Ok(outcome) = &outcome {
         audit.ended(exit_status(outcome));
     }

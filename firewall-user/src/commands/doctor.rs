@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use anyhow::Result;
 
 use crate::cli::DoctorArgs;
-use crate::{cgroup, runs};
+use crate::{cgroup, ebpf, runs};
 
 mod checks;
 
@@ -51,5 +51,5 @@ fn fix() -> Result<()> {
     for failure in &sweep.failures {
         writeln!(talk, "keyward: could not clear away: {failure}")?;
     }
-    Ok(())
+    ebpf::spare::clear()
 }

@@ -11,18 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::MapData;
-
-use super::{Counters, EbpfError, Events, Loaded, programs::PROGRAMS, verify};
+use super::{Counters, EbpfError, Events, Loaded, Spare, programs::PROGRAMS, verify};
 use crate::sys::bpf;
 
 /// The proof that every program is attached. Dropping it detaches nothing: the pins hold.
 #[derive(Debug)]
 pub struct Attached {
     pins: PathBuf,
-    events: Events,
-    counters: Counters,
-    flows: MapData,
+    set: Spare,
 }
 
 impl Attached {
@@ -34,12 +30,20 @@ impl Attached {
         make_directory(pins)?;
         let undo = Undo { pins: Some(pins) };
         let Loaded {
+            key,
             programs,
             events,
             counters,
             flows,
         } = loaded;
-        for (spec, program) in PROGRAMS.iter().zip(&programs) {
+        let set = Spare {
+            key,
+            programs,
+            events,
+            counters,
+            flows,
+        };
+        for (spec, program) in PROGRAMS.iter().zip(&set.programs) {
             let name = spec.name;
             let link = bpf::link_create(program.as_fd(), cgroup, spec.hook)
                 .map_err(|source| EbpfError::Attach { name, source })?;
@@ -54,27 +58,25 @@ impl Attached {
         undo.defuse();
         Ok(Self {
             pins: pins.to_owned(),
-            events,
-            counters,
-            flows,
+            set,
         })
     }
 
     /// The denials.
     pub fn events(&mut self) -> &mut Events {
-        &mut self.events
+        &mut self.set.events
     }
 
     /// How often each reason denied.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.set.counters
     }
 
     /// The map from [`firewall_common::FlowKey`] to [`firewall_common::FlowInfo`], for the proxy.
     #[must_use]
     pub fn flows_fd(&self) -> BorrowedFd<'_> {
-        self.flows.fd().as_fd()
+        self.set.flows.as_fd()
     }
 
     /// The directory of the pins.
@@ -94,11 +96,14 @@ impl Attached {
 
     /// Detaches everything. Only when no process is left in the cgroup: whoever is there is loose.
     ///
+    /// What comes back is gone when it is dropped, and may be kept for another run.
+    ///
     /// # Errors
     ///
     /// A pin could not be removed.
-    pub fn detach(self) -> Result<(), EbpfError> {
-        unpin(&self.pins)
+    pub fn detach(self) -> Result<Spare, EbpfError> {
+        unpin(&self.pins)?;
+        Ok(self.set)
     }
 }
 
@@ -136,7 +141,7 @@ pub fn unpin(pins: &Path) -> Result<(), EbpfError> {
 }
 
 /// Makes the directory of the pins, for root alone.
-fn make_directory(pins: &Path) -> Result<(), EbpfError> {
+pub(super) fn make_directory(pins: &Path) -> Result<(), EbpfError> {
     fs::DirBuilder::new()
         .recursive(false)
         .mode(0o700)

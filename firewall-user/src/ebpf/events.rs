@@ -6,8 +6,8 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
-use firewall_common::{Event, LOST_EVENTS, MalformedEvent, Reason};
+use aya::maps::{IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
+use firewall_common::{COUNTERS as COUNTERS_LEN, Event, LOST_EVENTS, MalformedEvent, Reason};
 
 use super::{
     EbpfError,
@@ -85,6 +85,23 @@ impl Counters {
         self.sum(LOST_EVENTS)
     }
 
+    /// Sets every counter to 0.
+    pub(super) fn reset(&mut self) -> Result<(), EbpfError> {
+        let failed = |source: MapError| EbpfError::Map {
+            name: COUNTERS,
+            source: Box::new(source),
+        };
+        for counter in 0..COUNTERS_LEN {
+            let per_cpu = self.map.get(&counter, 0).map_err(failed)?;
+            if per_cpu.iter().any(|count| *count != 0) {
+                let zeros = PerCpuValues::try_from(vec![0; per_cpu.len()])
+                    .map_err(|error| failed(error.into()))?;
+                self.map.set(counter, zeros, 0).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     fn sum(&self, counter: u32) -> Result<u64, EbpfError> {
         let failed = |source: MapError| EbpfError::Map {
             name: COUNTERS,
@@ -94,6 +111,12 @@ impl Counters {
         Ok(per_cpu
             .iter()
             .fold(0, |sum: u64, count| sum.saturating_add(*count)))
+    }
+}
+
+impl AsFd for Counters {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.map().fd().as_fd()
     }
 }
 

@@ -24,9 +24,10 @@ use aya_obj::{
 use firewall_common::Endpoints;
 
 use super::{
-    Attached, Counters, EbpfError, Events,
+    Attached, Counters, EbpfError, Events, Flows,
     object::{self, COUNTERS, EVENTS, FLOWS},
     programs::PROGRAMS,
+    spare,
 };
 use crate::sys::bpf::{self, MapSpec, ProgramSpec, Types};
 
@@ -39,11 +40,13 @@ const LOG_LINES: usize = 12;
 /// The programs and their maps, in the kernel, attached to nothing. Dropping it removes them.
 #[derive(Debug)]
 pub struct Loaded {
+    /// See [`spare::key`].
+    pub(super) key: String,
     /// In the order of [`PROGRAMS`].
     pub(super) programs: Vec<OwnedFd>,
     pub(super) events: Events,
     pub(super) counters: Counters,
-    pub(super) flows: MapData,
+    pub(super) flows: Flows,
 }
 
 /// Loads the programs with `endpoints` as their frozen idea of where the proxy is.
@@ -76,9 +79,10 @@ pub fn load(endpoints: &Endpoints) -> Result<Loaded, EbpfError> {
         })
     };
     Ok(Loaded {
+        key: spare::key(endpoints),
         events: Events::new(take(EVENTS)?)?,
         counters: Counters::new(take(COUNTERS)?)?,
-        flows: take(FLOWS)?,
+        flows: Flows::new(take(FLOWS)?),
         programs,
     })
 }

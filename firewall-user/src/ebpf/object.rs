@@ -10,6 +10,9 @@ use firewall_common::Endpoints;
 /// An ELF object, aligned as aya parses it.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/keyward-ebpf.o"));
 
+/// Tells this object from others; computed by `build.rs`.
+pub(super) const HASH: &str = env!("KEYWARD_EBPF_HASH");
+
 /// The global that holds the endpoints.
 const ENDPOINTS: &str = "ENDPOINTS";
 

@@ -210,8 +210,8 @@ pub(crate) fn link_create(
     descriptor(BPF_LINK_CREATE, attr)
 }
 
-/// Gives a link a name in a BPF file system.
-pub(crate) fn pin(link: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+/// Gives a link, program or map a name in a BPF file system.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
     #[repr(C)]
     struct Attr {
         pathname: u64,
@@ -220,10 +220,26 @@ pub(crate) fn pin(link: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
     }
     let attr = Attr {
         pathname: address(path.as_ptr()),
-        bpf_fd: number(link)?,
+        bpf_fd: number(object)?,
         file_flags: 0,
     };
     bpf(BPF_OBJ_PIN, attr).map(|_| ())
+}
+
+/// Opens what has a name in a BPF file system.
+pub(crate) fn get(path: &CStr) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let attr = Attr {
+        pathname: address(path.as_ptr()),
+        bpf_fd: 0,
+        file_flags: 0,
+    };
+    descriptor(BPF_OBJ_GET, attr)
 }
 
 /// The ids of the programs attached to this very cgroup (not to one above it) at this hook.
