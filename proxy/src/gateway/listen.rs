@@ -49,9 +49,10 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream, draining: watch::R
     let verdicts = Arc::new(Verdicts::default());
     let guarded = Guarded::new(stream, Arc::clone(&verdicts), limits);
     let link = Arc::new(Link::new(gateway, verdicts, peer));
+    // Boxed: hyper keeps room for what it awaits as long as the connection lives, and streams live long.
     let service = service_fn(move |request| {
-        let answer = stack::answer(Arc::clone(&link), request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let link = Arc::clone(&link);
+        Box::pin(async move { Ok::<_, Infallible>(stack::answer(link, request).await) })
     });
     let served = http1::Builder::new()
         // The guard knows about time; hyper would count the pause between requests as slowness.

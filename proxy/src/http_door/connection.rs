@@ -37,9 +37,10 @@ pub(super) async fn connection(
     let link = Arc::new(link);
     let service = {
         let link = Arc::clone(&link);
+        // Boxed: hyper keeps room for what it awaits as long as the connection lives.
         service_fn(move |request| {
-            let answer = stack::answer(Arc::clone(&link), request);
-            async move { Ok::<_, Infallible>(answer.await) }
+            let link = Arc::clone(&link);
+            Box::pin(async move { Ok::<_, Infallible>(stack::answer(link, request).await) })
         })
     };
     // Boxed, as is what may follow: an open tunnel is to hold no room for requests.
