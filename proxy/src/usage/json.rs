@@ -5,6 +5,8 @@
 //! A place that nothing is read from is left by counting brackets, so that neither a long text nor a
 //! deep nesting costs memory. What is read is checked no more than that takes: this only observes.
 
+use memchr::memchr2;
+
 use super::fields::Fields;
 
 /// Longest key or name of a model that is read.
@@ -323,19 +325,21 @@ impl Json {
     }
 
     /// Passes over a string; returns what is behind it.
-    fn skip_string<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        for (at, byte) in bytes.iter().enumerate() {
-            if self.escaped {
-                self.escaped = false;
-            } else if *byte == b'\\' {
-                self.escaped = true;
-            } else if *byte == b'"' {
+    fn skip_string<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        if std::mem::take(&mut self.escaped) {
+            bytes = bytes.get(1..).unwrap_or_default();
+        }
+        while let Some(at) = memchr2(b'\\', b'"', bytes) {
+            if bytes.get(at) == Some(&b'"') {
                 self.state = match self.skipped {
                     0 => State::After,
                     _ => State::Skipped,
                 };
                 return bytes.get(at + 1..).unwrap_or_default();
             }
+            // What follows a backslash may come later.
+            self.escaped = bytes.len() == at + 1;
+            bytes = bytes.get(at + 2..).unwrap_or_default();
         }
         &[]
     }

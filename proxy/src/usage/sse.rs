@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Event streams: the data of each event is a document.
 
+use memchr::memchr2;
+
 use super::{fields::Fields, json::Json};
 
 /// Where in a line.
@@ -52,7 +54,7 @@ impl Sse {
                 bytes = rest;
                 continue;
             }
-            let end = bytes.iter().position(|it| matches!(it, b'\r' | b'\n'));
+            let end = memchr2(b'\r', b'\n', bytes);
             let (text, behind) = bytes.split_at(end.unwrap_or(bytes.len()));
             if self.line == Line::Data {
                 self.json.push(text, fields);
