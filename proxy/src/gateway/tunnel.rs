@@ -55,7 +55,7 @@ use crate::{
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// Buffer of each direction.
-const BUFFER: usize = 8 * 1024;
+const BUFFER: usize = 16 * 1024;
 
 /// How long the upstream has to finish a frame in a tunnel that a refusal ends.
 const LAST_FRAME: Duration = Duration::from_secs(5);
