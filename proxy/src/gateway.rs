@@ -106,7 +106,7 @@ impl Serving {
         );
         Some(Self {
             current,
-            pool: Pool::new(connector),
+            pool: Pool::new(connector, upstream.http1_connections),
             scheme,
             authority,
         })

@@ -140,6 +140,8 @@ named! {
         Unreachable = "upstream_unreachable",
         /// The certificate was not acceptable, or TLS failed otherwise.
         TlsFailed = "upstream_tls_failed",
+        /// The upstream has none of the protocols that it was offered: a WebSocket, say, needs HTTP/1.1.
+        NoProtocol = "upstream_no_protocol",
         /// There is no trusted root to verify with.
         NoRoots = "upstream_no_roots",
         /// The connection broke before the answer's head was there.

@@ -228,6 +228,9 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
         Fault::Upstream(fault) => match fault {
             U::NotResolved => unreachable("the provider's name could not be resolved"),
             U::Unreachable => unreachable("the provider could not be reached"),
+            U::NoProtocol => {
+                unreachable("the provider does not speak the HTTP version that this needs")
+            }
             U::TlsFailed => unreachable("the provider's certificate could not be verified"),
             U::NoRoots => unreachable("there is no trusted root to verify the provider with"),
             U::Reset => unreachable("the provider closed the connection without an answer"),

@@ -86,6 +86,8 @@ pub struct UpstreamSettings {
     pub resolve: Vec<Resolution>,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
+    /// How many requests at a time have an HTTP/1.1 connection each, before others share HTTP/2.
+    pub http1_connections: usize,
     /// How often an HTTP/2 connection is asked whether it lives.
     pub ping: Duration,
     /// A proxy that everything goes through.

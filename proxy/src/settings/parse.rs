@@ -15,6 +15,10 @@ use crate::provider::Providers;
 /// Longest run identifier: long enough for a CI system's, short enough for every log line.
 const MAX_RUN: usize = 64;
 
+/// How many requests at a time have an HTTP/1.1 connection each: more than most agents have under way, and few enough
+/// that their memory, some 30 KiB each, does not count.
+const HTTP1_CONNECTIONS: usize = 32;
+
 /// How often an HTTP/2 connection is asked whether it lives, in seconds. A connection that died silently
 /// would otherwise swallow the next request until its own time is over.
 const PING: f64 = 30.0;
@@ -141,6 +145,7 @@ fn parse_upstream(raw: &RawUpstream, faults: &mut Vec<String>) -> UpstreamSettin
         system_roots,
         resolve,
         http2: raw.http2.unwrap_or(true),
+        http1_connections: raw.http1_connections.unwrap_or(HTTP1_CONNECTIONS),
         proxy: None,
     }
 }

@@ -361,6 +361,10 @@ pub struct RawUpstream {
     /// Whether HTTP/2 is offered to upstreams (default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http2: Option<bool>,
+    /// How many requests at a time have an HTTP/1.1 connection each (default 32); further ones share connections of
+    /// HTTP/2, where the upstream has it. 0: all do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http1_connections: Option<usize>,
     /// How often an HTTP/2 connection is asked whether it lives (default 30); it has a third of that to answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ping_seconds: Option<f64>,

@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use keyward_policy::Name;
-use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, pki_types::ServerName};
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
@@ -88,14 +88,14 @@ impl Connector {
         }
     }
 
-    /// A connection for plain requests, in the best protocol that the upstream has.
-    pub(crate) async fn connect<B>(&self) -> Result<Connection<B>, UpstreamFault>
+    /// A connection for plain requests: in HTTP/1.1, or in the best protocol that the upstream has.
+    pub(crate) async fn connect<B>(&self, http1_only: bool) -> Result<Connection<B>, UpstreamFault>
     where
         B: Body + Unpin + Send + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (stream, address, protocol) = self.stream(false).await?;
+        let (stream, address, protocol) = self.stream(http1_only).await?;
         match protocol {
             Protocol::Http1 => {
                 let (sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -221,6 +221,9 @@ impl Connector {
             .connect(name, wire)
             .await
             .map_err(|error| {
+                if is_other_protocol(&error) {
+                    return UpstreamFault::NoProtocol;
+                }
                 tracing::warn!(target_host = %self.target, %error, "TLS handshake failed");
                 // What rustls itself objects to; anything else came from the connection.
                 if error.kind() == io::ErrorKind::InvalidData {
@@ -252,4 +255,11 @@ impl Connector {
 fn broken(error: hyper::Error) -> UpstreamFault {
     tracing::debug!(%error, "HTTP handshake failed");
     UpstreamFault::Reset
+}
+
+/// Whether the upstream has none of the protocols that it was offered (RFC 7301, section 3.2).
+fn is_other_protocol(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|it| it.downcast_ref());
+    let alert = AlertDescription::NoApplicationProtocol;
+    matches!(error, Some(rustls::Error::AlertReceived(it)) if *it == alert)
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Connections that are kept and shared.
 //!
-//! HTTP/2 connections are shared by up to [`STREAMS`] requests each; HTTP/1.1 connections serve one
-//! request at a time and come back only when its answer ended cleanly. Which protocol an upstream
-//! speaks is known after the first connection, so the first requests wait for one connection together
-//! instead of making one each.
+//! HTTP/1.1 connections serve one request at a time and come back only when its answer ended cleanly;
+//! HTTP/2 connections are shared by up to [`STREAMS`] requests each. HTTP/1.1 takes less processor time
+//! for a request, and a lost packet holds up nobody else; HTTP/2 takes less memory, and fewer
+//! connections. So the first few requests at a time have a connection each (`upstream.http1-connections`),
+//! and further ones share. Whether they can is known after the first connection that offers it, so they
+//! wait for one together instead of making one each.
 
 use std::{
     net::SocketAddr,
@@ -32,9 +34,9 @@ const STREAMS: usize = 100;
 /// HTTP/1.1 connections that are kept while nobody needs them.
 const MOST_IDLE: usize = 128;
 
-/// How long. Below the keep-alive time of the servers in use (nginx: 75 s), so that a connection is
-/// rarely closed under a request.
-const IDLE_TIME: Duration = Duration::from_secs(60);
+/// How long. Below the keep-alive time of the servers in use (nginx: 75 s, AWS's load balancers: 60 s), so that a
+/// connection is rarely closed under a request.
+const IDLE_TIME: Duration = Duration::from_secs(50);
 
 /// How long an HTTP/1.1 connection gets to become ready again after its answer ended.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -47,12 +49,16 @@ const ATTEMPTS: usize = 3;
 pub(crate) struct Pool<B> {
     connector: Connector,
     kept: Arc<Mutex<Kept<B>>>,
+    /// How many requests have an HTTP/1.1 connection, or are about to, and how many may.
+    alone: Arc<AtomicUsize>,
+    most_alone: usize,
     /// Held while connecting, as long as a connection may be one that others can share.
     connecting: tokio::sync::Mutex<()>,
 }
 
 struct Kept<B> {
-    protocol: Option<Protocol>,
+    /// The only protocol that the upstream has, once that is known.
+    only: Option<Protocol>,
     http2: Vec<Shared<B>>,
     http1: Vec<Idle<B>>,
     /// When connecting last failed, and how.
@@ -73,11 +79,11 @@ struct Idle<B> {
 
 /// A connection that takes the next request.
 enum Taken<B> {
-    Http1(http1::SendRequest<B>, SocketAddr),
+    Http1(http1::SendRequest<B>, Counted, SocketAddr),
     Http2(http2::SendRequest<B>, Counted, SocketAddr),
 }
 
-/// One request on a shared connection.
+/// One request among others.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -109,6 +115,7 @@ enum Hold<B> {
         sender: http1::SendRequest<B>,
         address: SocketAddr,
         home: Arc<Mutex<Kept<B>>>,
+        _counted: Counted,
     },
     Http2 {
         _counted: Counted,
@@ -122,6 +129,7 @@ impl<B: Send + 'static> Lease<B> {
             mut sender,
             address,
             home,
+            _counted,
         } = self.0
         else {
             return;
@@ -156,9 +164,9 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    pub(crate) fn new(connector: Connector) -> Self {
+    pub(crate) fn new(connector: Connector, most_alone: usize) -> Self {
         let kept = Kept {
-            protocol: None,
+            only: None,
             http2: Vec::new(),
             http1: Vec::new(),
             failed: None,
@@ -166,6 +174,8 @@ where
         Self {
             connector,
             kept: Arc::new(Mutex::new(kept)),
+            alone: Arc::default(),
+            most_alone,
             connecting: tokio::sync::Mutex::new(()),
         }
     }
@@ -195,7 +205,7 @@ where
                         Err(mut error) => (error.take_message(), error.into_error()),
                     }
                 }
-                Taken::Http1(mut sender, address) => {
+                Taken::Http1(mut sender, counted, address) => {
                     to_origin_form(&mut request);
                     match sender.try_send_request(request).await {
                         Ok(response) => {
@@ -204,6 +214,7 @@ where
                                 sender,
                                 address,
                                 home,
+                                _counted: counted,
                             });
                             return Ok(Reply {
                                 response,
@@ -228,44 +239,67 @@ where
 
     /// A connection that can take a request now.
     async fn take(&self) -> Result<Taken<B>, UpstreamFault> {
-        if let Some(kept) = self.take_kept() {
-            return Ok(kept);
-        }
-        if self.lock().protocol == Some(Protocol::Http1) {
-            return Ok(self.adopt(self.connector.connect().await?));
-        }
         let began = Instant::now();
-        let _alone = self.connecting.lock().await;
-        // Whoever connected before may have made one that can be shared, or found out that none can.
-        if let Some(kept) = self.take_kept() {
-            return Ok(kept);
-        }
-        // Or it tried for as long as is worth it: a queue of requests fails together, not one by one.
-        if let Some((_, fault)) = self.lock().failed.filter(|(at, _)| *at >= began) {
-            return Err(fault);
-        }
-        match self.connector.connect().await {
-            Ok(connection) => Ok(self.adopt(connection)),
-            Err(fault) => {
-                self.lock().failed = Some((Instant::now(), fault));
-                Err(fault)
+        let mut turn = None;
+        loop {
+            if let Some(idle) = self.take_idle() {
+                return Ok(idle);
+            }
+            if let Some(counted) = self.may_be_alone() {
+                drop(turn.take());
+                // Boxed: connecting is rare, and every request would be larger.
+                match Box::pin(self.connector.connect(true)).await {
+                    Ok(connection) => return Ok(self.adopt(connection, counted)),
+                    Err(UpstreamFault::NoProtocol) => self.lock().only = Some(Protocol::Http2),
+                    Err(fault) => return Err(fault),
+                }
+            }
+            if let Some(shared) = self.take_shared() {
+                return Ok(shared);
+            }
+            // Whoever connected before may have made one that can be shared, or found out that none can.
+            if turn.is_none() {
+                turn = Some(self.connecting.lock().await);
+                continue;
+            }
+            // Or it tried for as long as is worth it: a queue of requests fails together, not one by one.
+            if let Some((_, fault)) = self.lock().failed.filter(|(at, _)| *at >= began) {
+                return Err(fault);
+            }
+            match Box::pin(self.connector.connect(false)).await {
+                Ok(connection) => {
+                    if let Connection::Http1(..) = connection {
+                        self.lock().only = Some(Protocol::Http1);
+                    }
+                    return Ok(self.adopt(connection, Counted::new(&self.alone)));
+                }
+                Err(fault) => {
+                    self.lock().failed = Some((Instant::now(), fault));
+                    return Err(fault);
+                }
             }
         }
     }
 
-    /// Notes what a new connection tells, and lets others share it if they can.
-    fn adopt(&self, connection: Connection<B>) -> Taken<B> {
-        let mut kept = self.lock();
+    /// The place of a request that gets a connection of its own.
+    fn may_be_alone(&self) -> Option<Counted> {
+        let few = || self.alone.load(Ordering::Relaxed) < self.most_alone;
+        let alone = match self.lock().only {
+            None => few(),
+            Some(Protocol::Http1) => true,
+            Some(Protocol::Http2) => false,
+        };
+        alone.then(|| Counted::new(&self.alone))
+    }
+
+    /// Lets others share a new connection if they can. `counted` is the place of a request that is alone on it.
+    fn adopt(&self, connection: Connection<B>, counted: Counted) -> Taken<B> {
         match connection {
-            Connection::Http1(sender, address) => {
-                kept.protocol = Some(Protocol::Http1);
-                Taken::Http1(sender, address)
-            }
+            Connection::Http1(sender, address) => Taken::Http1(sender, counted, address),
             Connection::Http2(sender, address) => {
-                kept.protocol = Some(Protocol::Http2);
                 let streams = Arc::default();
                 let counted = Counted::new(&streams);
-                kept.http2.push(Shared {
+                self.lock().http2.push(Shared {
                     sender: sender.clone(),
                     streams,
                     address,
@@ -275,31 +309,34 @@ where
         }
     }
 
-    fn take_kept(&self) -> Option<Taken<B>> {
+    fn take_idle(&self) -> Option<Taken<B>> {
         let mut kept = self.lock();
-        kept.http2.retain(|it| !it.sender.is_closed());
-        let free = |it: &&Shared<B>| it.streams.load(Ordering::Relaxed) < STREAMS;
-        if let Some(Shared {
-            sender,
-            streams,
-            address,
-        }) = kept.http2.iter().find(free)
-        {
-            return Some(Taken::Http2(
-                sender.clone(),
-                Counted::new(streams),
-                *address,
-            ));
-        }
         while let Some(idle) = kept.http1.pop() {
             if idle.since.elapsed() > IDLE_TIME {
                 // The others have waited longer.
                 kept.http1.clear();
             } else if idle.sender.is_ready() {
-                return Some(Taken::Http1(idle.sender, idle.address));
+                let counted = Counted::new(&self.alone);
+                return Some(Taken::Http1(idle.sender, counted, idle.address));
             }
         }
         None
+    }
+
+    fn take_shared(&self) -> Option<Taken<B>> {
+        let mut kept = self.lock();
+        kept.http2.retain(|it| !it.sender.is_closed());
+        let free = |it: &&Shared<B>| it.streams.load(Ordering::Relaxed) < STREAMS;
+        let Shared {
+            sender,
+            streams,
+            address,
+        } = kept.http2.iter().find(free)?;
+        Some(Taken::Http2(
+            sender.clone(),
+            Counted::new(streams),
+            *address,
+        ))
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept<B>> {

@@ -32,7 +32,9 @@ async fn the_credential_is_put_in_and_nothing_else_gets_through() {
         assert_eq!(seen.body, "{}");
         let expected = match speaks {
             Speaks::Http1 => (Version::HTTP_11, "/v1/responses?a=1"),
-            Speaks::Http2 => (Version::HTTP_2, "https://api.openai.com/v1/responses?a=1"),
+            Speaks::Http2 | Speaks::OnlyHttp2 => {
+                (Version::HTTP_2, "https://api.openai.com/v1/responses?a=1")
+            }
         };
         assert_eq!((seen.version, seen.uri.as_str()), expected);
         let mut names: Vec<_> = seen.headers.keys().map(|it| it.as_str()).collect();

@@ -48,6 +48,7 @@ pub(crate) struct Ca {
     pub(crate) pem: String,
     server: Arc<rustls::ServerConfig>,
     server_http1: Arc<rustls::ServerConfig>,
+    server_http2: Arc<rustls::ServerConfig>,
 }
 
 impl Ca {
@@ -93,6 +94,7 @@ impl Ca {
         Self {
             pem: issuer.pem(),
             server: config(&[b"h2", b"http/1.1"]),
+            server_http2: config(&[b"h2"]),
             server_http1: config(&[b"http/1.1"]),
         }
     }
@@ -127,10 +129,11 @@ pub(crate) struct Upstream {
     task: JoinHandle<()>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speaks {
     Http1,
     Http2,
+    OnlyHttp2,
 }
 
 impl Upstream {
@@ -152,6 +155,7 @@ impl Upstream {
         let acceptor = match speaks {
             Speaks::Http1 => TlsAcceptor::from(Arc::clone(&ca.server_http1)),
             Speaks::Http2 => TlsAcceptor::from(Arc::clone(&ca.server)),
+            Speaks::OnlyHttp2 => TlsAcceptor::from(Arc::clone(&ca.server_http2)),
         };
         let record = Arc::clone(&seen);
         let task = tokio::spawn(async move {
@@ -277,6 +281,8 @@ impl Gateway {
         let mut raw: RawSettings = toml::from_str(toml).unwrap();
         raw.upstream.ca_pem.push(ca.pem.clone());
         raw.upstream.system_roots.get_or_insert(false);
+        // What a test's upstream prefers is what is spoken.
+        raw.upstream.http1_connections.get_or_insert(0);
         if raw.upstream.resolve.is_empty() {
             let table = Providers::parse(&raw.providers, &mut Vec::new());
             let hosts = table.iter().map(|it| it.target.host.as_str());

@@ -2,6 +2,7 @@
 //! The way to the provider: verified, shared, repeated only where nobody has seen the request.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use http::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{Ca, Gateway, Raw, Speaks, Upstream, ask, raw_upstream, text};
@@ -125,37 +127,57 @@ async fn a_request_that_may_have_been_seen_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn many_requests_share_few_http2_connections() {
-    // Nobody is answered before everybody is there.
-    let all = Arc::new(tokio::sync::Barrier::new(250));
-    let upstream = Upstream::answering(Speaks::Http2, move |seen| {
-        let all = Arc::clone(&all);
-        async move {
-            all.wait().await;
-            text(200, seen.uri.rsplit('/').next().unwrap())
-        }
-    })
-    .await;
-    let gateway = Gateway::new(upstream.address, &upstream.ca);
-    let address = gateway.openai;
-    let tasks: Vec<_> = (0..250)
-        .map(|at| {
-            tokio::spawn(async move {
-                let request = format!("GET /v1/responses/{at} HTTP/1.1\r\nHost: x\r\n\r\n");
-                let reply = ask(address, request).await;
-                assert_eq!(
-                    (reply.status, reply.body),
-                    (200, at.to_string().into_bytes())
-                );
-            })
+async fn few_requests_have_a_connection_each_and_many_share() {
+    for (speaks, alone, expected) in [
+        // One for each hundred.
+        (Speaks::Http2, 0, (0, 3)),
+        (Speaks::Http2, 32, (32, 3)),
+        (Speaks::OnlyHttp2, 32, (0, 3)),
+        (Speaks::Http1, 32, (250, 0)),
+    ] {
+        // Nobody is answered before everybody is there.
+        let all = Arc::new(tokio::sync::Barrier::new(250));
+        let upstream = Upstream::answering(speaks, move |seen| {
+            let all = Arc::clone(&all);
+            async move {
+                if seen.uri.contains("responses") {
+                    all.wait().await;
+                }
+                text(200, seen.uri.rsplit('/').next().unwrap())
+            }
         })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
+        .await;
+        let toml = format!("[upstream]\nhttp1-connections = {alone}");
+        let gateway = Gateway::with(upstream.address, &upstream.ca, &toml);
+        let address = gateway.openai;
+        let tasks: Vec<_> = (0..250)
+            .map(|at| {
+                tokio::spawn(async move {
+                    let request = format!("GET /v1/responses/{at} HTTP/1.1\r\nHost: x\r\n\r\n");
+                    let reply = ask(address, request).await;
+                    assert_eq!(
+                        (reply.status, reply.body),
+                        (200, at.to_string().into_bytes())
+                    );
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let seen = upstream.seen();
+        let connections = |version| {
+            let over = seen.iter().filter(|it| it.version == version);
+            over.map(|it| it.connection).collect::<BTreeSet<_>>().len()
+        };
+        let found = (connections(Version::HTTP_11), connections(Version::HTTP_2));
+        assert_eq!(found, expected, "{speaks:?}, {alone}");
+        // What was used by one request is used by the next.
+        assert_eq!(ask(address, ASK).await.status, 200);
+        let last = upstream.seen().pop().unwrap();
+        let before = |it: &crate::support::Seen| it.connection == last.connection;
+        assert!(seen.iter().any(before), "{speaks:?}, {alone}");
     }
-    let connections: std::collections::BTreeSet<_> =
-        upstream.seen().iter().map(|it| it.connection).collect();
-    assert_eq!(connections.len(), 3, "one for each hundred");
 }
 
 #[tokio::test]
