@@ -22,10 +22,16 @@ use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 
 use self::contestants::{Contestant, Setup};
-use self::measure::{Idle, Round};
+use self::measure::{Many, Round};
 use crate::cores::{self, Cores};
 use crate::report::{Machine, Output};
 use crate::{load, namespace, process};
+
+/// Descriptors that a process may need for other things than streams.
+const SPARE: u64 = 1000;
+
+/// The streams are watched for so many times the length of another measurement.
+const STREAMS_TIME: u64 = 5;
 
 /// What the emulator takes for the real key.
 const KEY: &str = "sk-real-key-of-the-benchmark";
@@ -52,11 +58,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     seconds: u64,
 
-    /// Idle streams to hold open for the memory measurement
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    /// Event streams to hold open at once; fewer where there are not descriptors for so many
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
     streams: u32,
 
-    /// Leave a contestant out: direct, nginx, haproxy, keyward or keyward-http1
+    /// Leave a contestant out: direct, nginx, haproxy, haproxy-http2, keyward or keyward-http2
     #[arg(long, value_name = "NAME")]
     without: Vec<String>,
 
@@ -79,13 +85,16 @@ struct Contested {
     name: &'static str,
     description: &'static str,
     rounds: Vec<Round>,
-    idle_streams: Option<Idle>,
+    many_streams: Many,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     namespace::enter()?;
-    // Two descriptors for an idle stream here, and two in the contestant.
-    process::raise_descriptor_limit()?;
+    namespace::free_ports()?;
+    // Two descriptors for a stream here, and two in the contestant.
+    let descriptors = process::raise_descriptor_limit()?;
+    let streams = u32::try_from(descriptors.saturating_sub(SPARE) / 2)
+        .map_or(args.streams, |most| most.min(args.streams));
     let cores = Cores::choose()?;
     let scratch = tempfile::tempdir().context("a temporary directory")?;
     // The emulator's thread inherits the core.
@@ -101,6 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let setup = Setup {
         args,
         cores,
+        descriptors,
         scratch: scratch.path(),
         upstream: emulator.addr(),
         ca_pem: emulator.ca_pem(),
@@ -127,14 +137,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         // A fresh server: what it kept from the load would hide what a stream costs.
         drop(entry);
         let entry = setup.start(contestant)?;
-        let idle_streams = measure::idle(&entry, args.streams)
-            .with_context(|| format!("idle streams, {}", contestant.name()))?;
+        let time = Duration::from_secs(args.seconds * STREAMS_TIME);
+        let many_streams = measure::many(&entry, streams, time)
+            .with_context(|| format!("{streams} streams, {}", contestant.name()))?;
         let (name, description) = (contestant.name(), contestant.description());
         results.push(Contested {
             name,
             description,
             rounds,
-            idle_streams,
+            many_streams,
         });
     }
     let (rounds, seconds) = (args.rounds, args.seconds);
@@ -164,7 +175,9 @@ fn trust(emulator: &Handle) -> Result<Arc<ClientConfig>> {
 
 /// The requests of this benchmark.
 mod requests {
-    use super::load::Request;
+    use anyhow::Result;
+
+    use super::load::{Connection, Request, Target};
 
     /// What an agent inside has for a key: the gateway replaces it.
     pub(super) const PLACEHOLDER: &str = "sk-placeholder-for-api-proxy";
@@ -181,10 +194,20 @@ mod requests {
         Request::post("/v1/responses", credential, "events=2,delay-ms=1", body)
     }
 
-    /// A stream that opens and then says nothing.
-    pub(super) fn idle(credential: &str) -> Request {
+    /// Each stream's events are so many milliseconds apart: with ten thousand streams that is an event every
+    /// 0.4 ms, of which the core of each contestant, and the one of the load, have time for several.
+    pub(super) const PERIOD_MS: u32 = 4000;
+
+    /// A stream with an event every so often, without end.
+    pub(super) fn ticking(credential: &str) -> Request {
         let body = br#"{"model":"gpt-5","stream":true,"input":"hi"}"#;
-        Request::post("/v1/responses", credential, "idle", body)
+        let wish = format!("tick-ms={PERIOD_MS}");
+        Request::post("/v1/responses", credential, &wish, body)
+    }
+
+    /// A WebSocket whose messages come back.
+    pub(super) fn websocket(target: &Target, credential: &str) -> Result<Connection> {
+        Connection::open_websocket(target, "/v1/responses", credential, "echo")
     }
 
     /// The size of a large body: the gateway's default limit.

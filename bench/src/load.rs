@@ -4,6 +4,8 @@
 
 mod closed_loop;
 mod connection;
+mod events;
+mod message;
 mod response;
 
 use std::net::SocketAddr;
@@ -13,6 +15,7 @@ use rustls::ClientConfig;
 
 pub(crate) use self::closed_loop::{Load, closed_loop};
 pub(crate) use self::connection::Connection;
+pub(crate) use self::events::{Arrivals, Streams};
 
 /// Where requests go.
 #[derive(Clone, Debug)]
@@ -24,7 +27,19 @@ pub(crate) struct Target {
 
 /// One request, ready to be written.
 #[derive(Clone, Debug)]
-pub(crate) struct Request(pub(crate) Vec<u8>);
+pub(crate) struct Request {
+    bytes: Vec<u8>,
+    answer: Answer,
+}
+
+/// How the answer to a request ends.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// As a response of HTTP says.
+    Http,
+    /// After so many bytes.
+    Sized(u64),
+}
 
 impl Request {
     /// A `POST` as an agent sends it, with the credential it has. `wish` is the emulator's
@@ -43,6 +58,9 @@ impl Request {
         );
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(body);
-        Self(bytes)
+        Self {
+            bytes,
+            answer: Answer::Http,
+        }
     }
 }

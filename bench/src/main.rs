@@ -33,7 +33,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The gateway against nginx and against no gateway: throughput, latency, memory
+    /// The gateway against nginx, HAProxy and no gateway: throughput, latency, memory, event streams, WebSockets
     Gateway(gateway::Args),
     /// `keyward run -- true` against bwrap and against plain `true`
     Startup(startup::Args),

@@ -27,6 +27,11 @@ pub struct Behaviour {
     /// Read the request's body without looking at it, then answer with [`bytes`](Self::bytes) bytes
     /// that mean nothing, and record nothing: for measuring what is in between.
     pub sink: bool,
+    /// Answer with an event stream that has no end, with an event every so long that holds its number
+    /// (`sequence_number`) and the time when it was made (`made`, nanoseconds since 1970), and record nothing.
+    pub tick: Option<Duration>,
+    /// Send each message of a WebSocket back as it is, and record nothing.
+    pub echo: bool,
 }
 
 impl Default for Behaviour {
@@ -39,6 +44,8 @@ impl Default for Behaviour {
             ending: Ending::Complete,
             status: None,
             sink: false,
+            tick: None,
+            echo: false,
         }
     }
 }
@@ -58,7 +65,9 @@ pub enum Ending {
 
 /// A part of an `x-emulator` header that means nothing here.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not one of answer=, bytes=, events=, delay-ms=, status=, idle, cut, sink")]
+#[error(
+    "`{0}` is not one of answer=, bytes=, events=, delay-ms=, status=, idle, cut, sink, tick-ms=, echo"
+)]
 pub struct BehaviourError(String);
 
 impl Behaviour {
@@ -95,6 +104,8 @@ impl Behaviour {
             ("idle", None) => self.ending = Ending::Idle,
             ("cut", None) => self.ending = Ending::Cut,
             ("sink", None) => self.sink = true,
+            ("tick-ms", Some(n)) => self.tick = Some(Duration::from_millis(n.parse().ok()?)),
+            ("echo", None) => self.echo = true,
             _ => return None,
         }
         Some(())

@@ -29,6 +29,7 @@ mod record;
 mod reply;
 mod script;
 mod server;
+mod ticker;
 mod websocket;
 
 pub use behaviour::{Behaviour, BehaviourError, Ending};

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::time::Sleep;
 
 use crate::script::{Script, Usage};
+use crate::ticker::Ticker;
 use crate::{Behaviour, Ending};
 
 /// What an API has to say to a request.
@@ -88,6 +89,8 @@ pub(crate) struct Reply {
     /// Runs while the next chunk has to wait.
     pause: Option<Pin<Box<Sleep>>>,
     ending: Ending,
+    /// Makes one chunk after the other, without end.
+    ticker: Option<Ticker>,
 }
 
 /// hyper throws away what it has not written yet when a body fails: this long it has to write what
@@ -112,6 +115,7 @@ impl Reply {
             delay: Duration::ZERO,
             pause: None,
             ending: Ending::Complete,
+            ticker: None,
         }
     }
 
@@ -131,6 +135,17 @@ impl Reply {
     }
 
     /// Chunks one by one. The first comes at once: clients measure the time to it.
+    /// An event stream that has no end.
+    pub(crate) fn ticking(every: Duration) -> Response<Self> {
+        let mut response = Response::new(Self {
+            ticker: Some(Ticker::new(every)),
+            ..Self::paced(VecDeque::new(), Duration::ZERO, Ending::Idle)
+        });
+        response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
+        response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+        response
+    }
+
     fn paced(chunks: VecDeque<Bytes>, delay: Duration, ending: Ending) -> Self {
         Self {
             chunks,
@@ -138,6 +153,7 @@ impl Reply {
             delay,
             pause: None,
             ending,
+            ticker: None,
         }
     }
 }
@@ -150,6 +166,11 @@ impl Body for Reply {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        if let Some(ticker) = &mut self.ticker {
+            return ticker
+                .poll(context)
+                .map(|event| Some(Ok(Frame::data(event))));
+        }
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(context));
             self.pause = None;

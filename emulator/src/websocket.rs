@@ -111,6 +111,9 @@ impl Session<'_> {
         let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         while let Some(message) = socket.next().await {
             match message? {
+                message @ (Message::Text(_) | Message::Binary(_)) if self.behaviour.echo => {
+                    socket.send(message).await?;
+                }
                 Message::Text(text) => {
                     if self.answer(&mut socket, text.as_str()).await? == Ending::Cut {
                         return Ok(());

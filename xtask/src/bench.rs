@@ -28,7 +28,7 @@ enum Benchmark {
     Startup,
     /// connect() through the redirect against connect() outside
     Connect,
-    /// The gateway against nginx
+    /// The gateway against nginx and HAProxy
     Gateway,
     /// The doors for egress by host name against HAProxy, Squid and no proxy
     Doors,

@@ -24,17 +24,19 @@ pub(super) enum Contestant {
     Direct,
     Nginx,
     Haproxy,
+    HaproxyHttp2,
     Keyward,
-    KeywardHttp1,
+    KeywardHttp2,
 }
 
 impl Contestant {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Direct,
         Self::Nginx,
         Self::Haproxy,
+        Self::HaproxyHttp2,
         Self::Keyward,
-        Self::KeywardHttp1,
+        Self::KeywardHttp2,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -42,8 +44,9 @@ impl Contestant {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::HaproxyHttp2 => "haproxy-http2",
             Self::Keyward => "keyward",
-            Self::KeywardHttp1 => "keyward-http1",
+            Self::KeywardHttp2 => "keyward-http2",
         }
     }
 
@@ -51,9 +54,14 @@ impl Contestant {
         match self {
             Self::Direct => "the client speaks TLS to the provider itself",
             Self::Nginx => "nginx, HTTP/1.1 upstream, keep-alive pool",
-            Self::Haproxy => "HAProxy, HTTP/2 upstream, one thread",
-            Self::Keyward => "keyward-proxy as it comes: HTTP/2 upstream",
-            Self::KeywardHttp1 => "keyward-proxy told to use HTTP/1.1 upstream",
+            Self::Haproxy => "HAProxy, HTTP/1.1 upstream, keep-alive pool",
+            Self::HaproxyHttp2 => "HAProxy, HTTP/2 upstream",
+            Self::Keyward => {
+                "keyward-proxy as it comes: HTTP/1.1 upstream for few requests, HTTP/2 for many"
+            }
+            Self::KeywardHttp2 => {
+                "keyward-proxy told to use HTTP/2 alone upstream (`http1-connections = 0`)"
+            }
         }
     }
 }
@@ -73,6 +81,7 @@ pub(super) struct Entry {
 pub(super) struct Setup<'a> {
     pub(super) args: &'a Args,
     pub(super) cores: Cores,
+    pub(super) descriptors: u64,
     pub(super) scratch: &'a Path,
     pub(super) upstream: SocketAddr,
     pub(super) ca_pem: &'a str,
@@ -98,11 +107,18 @@ impl Setup<'_> {
                 });
             }
             Contestant::Nginx => self.nginx(&directory)?,
-            Contestant::Haproxy => self.haproxy(&directory)?,
-            Contestant::Keyward => self.keyward(&directory, Ipv4Addr::new(127, 0, 0, 2), true)?,
-            Contestant::KeywardHttp1 => {
-                self.keyward(&directory, Ipv4Addr::new(127, 0, 0, 3), false)?
+            Contestant::Haproxy => {
+                self.haproxy(&directory, Ipv4Addr::new(127, 0, 0, 4), "http/1.1")?
             }
+            Contestant::HaproxyHttp2 => {
+                self.haproxy(&directory, Ipv4Addr::new(127, 0, 0, 5), "h2")?
+            }
+            Contestant::Keyward => self.keyward(&directory, Ipv4Addr::new(127, 0, 0, 2), "")?,
+            Contestant::KeywardHttp2 => self.keyward(
+                &directory,
+                Ipv4Addr::new(127, 0, 0, 3),
+                "http1-connections = 0\n",
+            )?,
         };
         let server = cores::on(self.cores.server, || Server::start(command, address))?;
         let target = Target { address, tls: None };
@@ -115,14 +131,14 @@ impl Setup<'_> {
 
     fn nginx(&self, directory: &Path) -> Result<(Command, SocketAddr)> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 18080));
-        let upstream = self.upstream;
+        let (upstream, descriptors) = (self.upstream, self.descriptors);
         // Buffering is off in both directions: a gateway for event streams has no choice.
         let text = format!(
             r#"
 daemon off;
 user root;
 worker_processes 1;
-worker_rlimit_nofile 65536;
+worker_rlimit_nofile {descriptors};
 pid nginx.pid;
 error_log error.log;
 events {{ worker_connections 32768; }}
@@ -137,6 +153,10 @@ http {{
     fastcgi_temp_path fastcgi;
     scgi_temp_path scgi;
     uwsgi_temp_path uwsgi;
+    map $http_upgrade $connection_header {{
+        default upgrade;
+        '' '';
+    }}
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
     client_max_body_size 10m;
@@ -155,7 +175,8 @@ http {{
             proxy_buffering off;
             proxy_request_buffering off;
             proxy_read_timeout 600s;
-            proxy_set_header Connection "";
+            proxy_set_header Connection $connection_header;
+            proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Host api.openai.com;
             proxy_set_header Authorization "Bearer {KEY}";
             proxy_set_header X-Api-Key "";
@@ -184,15 +205,22 @@ http {{
         Ok((command, address))
     }
 
-    fn haproxy(&self, directory: &Path) -> Result<(Command, SocketAddr)> {
-        let address = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 4), 18081));
+    fn haproxy(
+        &self,
+        directory: &Path,
+        listen: Ipv4Addr,
+        alpn: &str,
+    ) -> Result<(Command, SocketAddr)> {
+        let address = SocketAddr::from((listen, 18081));
+        // It does not start where it could not have two descriptors for each of these.
+        let most = self.descriptors / 2 - 100;
         let upstream = self.upstream;
         let ca = directory.join("ca.pem");
         let ca = ca.display();
         let text = format!(
             r#"
 global
-    maxconn 16000
+    maxconn {most}
     nbthread 1
     log stderr format raw local0
 defaults
@@ -211,7 +239,7 @@ listen provider
     http-request set-header Authorization "Bearer {KEY}"
     http-request del-header X-Api-Key
     http-request set-header X-Request-Id %[uuid]
-    server provider {upstream} ssl alpn h2,http/1.1 sni str(api.openai.com) verify required verifyhost api.openai.com ca-file {ca} ssl-min-ver TLSv1.3
+    server provider {upstream} ssl alpn {alpn} ws h1 sni str(api.openai.com) verify required verifyhost api.openai.com ca-file {ca} ssl-min-ver TLSv1.3
 "#
         );
         let config = directory.join("haproxy.cfg");
@@ -225,7 +253,7 @@ listen provider
         &self,
         directory: &Path,
         listen: Ipv4Addr,
-        http2: bool,
+        upstream: &str,
     ) -> Result<(Command, SocketAddr)> {
         let key = directory.join("key");
         fs::write(&key, KEY).context("writing the key")?;
@@ -237,8 +265,10 @@ listen provider
              [upstream]\n\
              ca-files = [{}]\n\
              system-roots = false\n\
-             http2 = {http2}\n\
+             {upstream}\
              resolve = [\"api.openai.com={}\"]\n\
+             [limits]\n\
+             connections = 30000\n\
              [log]\n\
              requests = {}\n",
             toml_string(&format!("file:{}", key.display())),

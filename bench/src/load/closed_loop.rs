@@ -9,7 +9,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use serde::Serialize;
 
-use super::{Connection, Request, Target};
+use super::{Connection, Request};
 use crate::stats::{nanoseconds, quantile};
 
 /// When nothing happens for so long, something is wrong.
@@ -18,7 +18,7 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// What came out of one run of a loop.
+/// What came out of one run of a loop. Requests may be messages.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Load {
     pub(crate) requests_per_second: f64,
@@ -28,17 +28,17 @@ pub(crate) struct Load {
     pub(crate) p99_ms: f64,
 }
 
-/// Runs a loop for `duration`, on connections that are opened, and used once, before the clock
-/// starts.
+/// Runs a loop for `duration`, on connections that `connect` opens, and that are used once, before the
+/// clock starts.
 pub(crate) fn closed_loop(
-    target: &Target,
+    connect: impl Fn() -> Result<Connection>,
     request: &Request,
     connections: usize,
     duration: Duration,
 ) -> Result<Load> {
     let mut open = Vec::with_capacity(connections);
     for _ in 0..connections {
-        let mut connection = Connection::open(target)?;
+        let mut connection = connect()?;
         connection.exchange(request)?;
         open.push(connection);
     }

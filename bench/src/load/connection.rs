@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
 use super::response::Response;
-use super::{Request, Target};
+use super::{Answer, Request, Target};
 
 /// A blocking read that takes longer than this has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,7 +25,8 @@ const BUFFER: usize = 256 << 10;
 pub(crate) struct Connection {
     stream: Stream,
     response: Response,
-    buffer: Box<[u8]>,
+    /// Made when it is needed: who holds many connections brings one for all of them.
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -66,41 +67,72 @@ impl Connection {
         Ok(Self {
             stream,
             response: Response::default(),
-            buffer: vec![0; BUFFER].into(),
+            buffer: Vec::new(),
         })
     }
 
     pub(crate) fn set_nonblocking(&self) -> Result<()> {
-        let socket = match &self.stream {
+        self.socket().set_nonblocking(true).context("O_NONBLOCK")
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        match &self.stream {
             Stream::Plain(socket) => socket,
             Stream::Tls(tls) => tls.get_ref(),
-        };
-        socket.set_nonblocking(true).context("O_NONBLOCK")
+        }
     }
 
     /// Writes a whole request. On a connection that does not block, it must fit into the socket's
     /// buffer.
     pub(crate) fn send(&mut self, request: &Request) -> Result<()> {
-        self.response = Response::default();
+        self.response = match request.answer {
+            Answer::Http => Response::default(),
+            Answer::Sized(bytes) => Response::sized(bytes),
+        };
+        self.write(&request.bytes)
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         match &mut self.stream {
-            Stream::Plain(socket) => socket.write_all(&request.0),
-            Stream::Tls(tls) => tls.write_all(&request.0).and_then(|()| tls.flush()),
+            Stream::Plain(socket) => socket.write_all(bytes),
+            Stream::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
         }
         .context("sending")
     }
 
-    /// Reads once. Says whether the response is complete; `None` if there is nothing to read.
-    fn read(&mut self) -> Result<Option<bool>> {
+    /// Reads once, whatever it is; `None` if there is nothing to read.
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
         let read = match &mut self.stream {
-            Stream::Plain(socket) => socket.read(&mut self.buffer),
-            Stream::Tls(tls) => tls.read(&mut self.buffer),
+            Stream::Plain(socket) => socket.read(buffer),
+            Stream::Tls(tls) => tls.read(buffer),
         };
         match read {
             Ok(0) => bail!("the connection was closed within a response"),
-            Ok(length) => self.response.push(&self.buffer[..length]).map(Some),
+            Ok(length) => Ok(Some(length)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error).context("receiving"),
         }
+    }
+
+    /// Reads once by way of `buffer`, and shows what is body. Says whether the response is complete; `None` if there
+    /// is nothing to read.
+    pub(super) fn read_by(
+        &mut self,
+        buffer: &mut [u8],
+        body: impl FnMut(&[u8]),
+    ) -> Result<Option<bool>> {
+        let Some(length) = self.receive(buffer)? else {
+            return Ok(None);
+        };
+        self.response.push_to(&buffer[..length], body).map(Some)
+    }
+
+    fn read(&mut self) -> Result<Option<bool>> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER, 0);
+        let read = self.read_by(&mut buffer, |_body| {});
+        self.buffer = buffer;
+        read
     }
 
     /// Reads what there is, without waiting. Says whether the response is complete.
@@ -134,19 +166,6 @@ impl Connection {
         }
     }
 
-    /// Waits until so many bytes of body have come.
-    pub(crate) fn wait_for_body(&mut self, bytes: u64) -> Result<()> {
-        while self.response.body() < bytes {
-            if self.read()?.context("no answer in time")? {
-                bail!(
-                    "the response ended after {} bytes of body",
-                    self.response.body()
-                );
-            }
-        }
-        Ok(())
-    }
-
     /// Bytes of body of the last response.
     pub(crate) fn body(&self) -> u64 {
         self.response.body()
@@ -155,9 +174,6 @@ impl Connection {
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.stream {
-            Stream::Plain(socket) => socket.as_fd(),
-            Stream::Tls(tls) => tls.get_ref().as_fd(),
-        }
+        self.socket().as_fd()
     }
 }

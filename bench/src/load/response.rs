@@ -32,13 +32,26 @@ enum State {
 }
 
 impl Response {
-    /// Takes what was read. Says whether the response is complete.
-    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Result<bool> {
+    /// An answer that is nothing but so many bytes.
+    pub(crate) fn sized(bytes: u64) -> Self {
+        Self {
+            state: State::Sized(bytes),
+            ..Self::default()
+        }
+    }
+
+    /// Takes what was read, and shows what of it is body. Says whether the response is complete.
+    pub(crate) fn push_to(
+        &mut self,
+        mut bytes: &[u8],
+        mut body: impl FnMut(&[u8]),
+    ) -> Result<bool> {
         while !bytes.is_empty() {
             bytes = match self.state {
                 State::Head => self.head(bytes)?,
                 State::Sized(left) => {
-                    let (taken, rest) = split(bytes, left);
+                    let (part, taken, rest) = split(bytes, left);
+                    body(part);
                     self.body += taken;
                     self.state = if left == taken {
                         State::Done
@@ -48,9 +61,11 @@ impl Response {
                     rest
                 }
                 State::Chunk(left) => {
-                    let (taken, rest) = split(bytes, left);
+                    let (part, taken, rest) = split(bytes, left);
                     // The CRLF at the end is not body.
-                    self.body += taken.min(left.saturating_sub(2));
+                    let (part, of_body, _) = split(part, left.saturating_sub(2));
+                    body(part);
+                    self.body += of_body;
                     self.state = if left == taken {
                         State::ChunkSize
                     } else {
@@ -119,10 +134,11 @@ impl Response {
     }
 }
 
-/// How much of `bytes` belongs to the next `left`, and the rest.
-fn split(bytes: &[u8], left: u64) -> (u64, &[u8]) {
+/// What of `bytes` belongs to the next `left`, how much that is, and the rest.
+fn split(bytes: &[u8], left: u64) -> (&[u8], u64, &[u8]) {
     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-    (u64::try_from(taken).unwrap_or(left), &bytes[taken..])
+    let (part, rest) = bytes.split_at(taken);
+    (part, u64::try_from(taken).unwrap_or(left), rest)
 }
 
 /// What follows this head.
@@ -161,21 +177,27 @@ mod tests {
             for cut in 0..whole.len() {
                 let mut response = Response::default();
                 assert!(
-                    !response.push(&whole[..cut]).unwrap(),
+                    !response.push_to(&whole[..cut], |_| {}).unwrap(),
                     "complete after {cut}"
                 );
                 assert!(
-                    response.push(&whole[cut..]).unwrap(),
+                    response.push_to(&whole[cut..], |_| {}).unwrap(),
                     "incomplete, cut at {cut}"
                 );
                 assert_eq!(response.body(), body, "cut at {cut}");
             }
             let mut response = Response::default();
-            let mut last = None;
+            let (mut last, mut text) = (None, Vec::new());
             for byte in whole {
-                last = Some(response.push(&[*byte]).unwrap());
+                last = Some(
+                    response
+                        .push_to(&[*byte], |part| text.extend_from_slice(part))
+                        .unwrap(),
+                );
             }
             assert_eq!((last, response.body()), (Some(true), body));
+            assert_eq!(text, b"hello, world."[..text.len()]);
+            assert_eq!(u64::try_from(text.len()).unwrap(), body);
         }
     }
 
@@ -189,7 +211,10 @@ mod tests {
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
         ] {
             let text = String::from_utf8_lossy(unsound);
-            assert!(Response::default().push(unsound).is_err(), "{text}");
+            assert!(
+                Response::default().push_to(unsound, |_| {}).is_err(),
+                "{text}"
+            );
         }
     }
 }

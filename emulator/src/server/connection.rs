@@ -68,6 +68,11 @@ async fn handle(
     if behaviour.sink && auth::check(provider, &parts.headers, &server.options).is_ok() {
         return Ok(sink(body, behaviour.bytes).await);
     }
+    if let Some(every) = behaviour.tick
+        && auth::check(provider, &parts.headers, &server.options).is_ok()
+    {
+        return Ok(Reply::ticking(every));
+    }
 
     let websocket = websocket::is_handshake(&parts);
     let (body, body_complete) = if websocket {
