@@ -6,6 +6,7 @@
 
 use std::{io, sync::Arc, thread};
 
+use ::aws_lc_rs::rand;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
@@ -47,7 +48,9 @@ impl Loader {
         thread::Builder::new()
             .name("roots".to_owned())
             .spawn(move || {
-                self.sender.send_replace(Some(configs(&self.settings)));
+                let configs = configs(&self.settings);
+                seed();
+                self.sender.send_replace(Some(configs));
             })?;
         Ok(())
     }
@@ -83,6 +86,14 @@ impl Tls {
         } else {
             &configs.any
         }))
+    }
+}
+
+/// Asks for randomness once: aws-lc makes its source at the first question, which takes 40 ms, and the first handshake
+/// would ask on the thread that serves everybody.
+fn seed() {
+    if rand::fill(&mut [0; 1]).is_err() {
+        tracing::error!("no randomness");
     }
 }
 
