@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::{env, fmt};
 
 use anyhow::{Context, Result, ensure};
@@ -125,7 +125,7 @@ impl Cmd {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .and_then(std::process::Child::wait_with_output)
+            .and_then(Child::wait_with_output)
             .with_context(|| format!("starting `{self}`"))?;
         ensure!(
             output.status.success(),
@@ -133,6 +133,19 @@ impl Cmd {
             output.status
         );
         String::from_utf8(output.stdout).with_context(|| format!("the output of `{self}`"))
+    }
+
+    /// Starts it; what it writes to standard output is to be read from the child, which has no input.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub(crate) fn spawn(&self, workspace: &Workspace) -> Result<Child> {
+        self.command(workspace)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting `{self}`"))
     }
 
     fn command(&self, workspace: &Workspace) -> Command {

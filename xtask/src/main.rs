@@ -20,6 +20,7 @@ mod packages;
 mod soak;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ enum Task {
     Fuzz(fuzz::Args),
     Soak(soak::Args),
     Test(test::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,5 +67,6 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Fuzz(args) => fuzz::run(args, &workspace),
         Task::Soak(args) => soak::run(args, &workspace),
         Task::Test(args) => test::run(args, &workspace),
+        Task::Vm(args) => vm::run(args, &workspace),
     }
 }

@@ -129,6 +129,22 @@ pub(crate) const BENCH: &[Tool] = &[
     ),
 ];
 
+/// What `cargo xtask vm` boots guests with.
+pub(crate) const VM: &[Tool] = &[
+    tool("mke2fs", "e2fsprogs", "makes the guests' disks"),
+    tool("mmdebstrap", "mmdebstrap", "installs the guests' system"),
+    tool(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "is the machine that a guest runs on",
+    ),
+    tool(
+        "strip",
+        "binutils",
+        "makes test binaries small for a guest's disk",
+    ),
+];
+
 /// Installs what is missing of `tools`; says what and why before it does.
 pub(crate) fn ensure_tools(tools: &[Tool], workspace: &Workspace) -> Result<()> {
     let missing: Vec<&Tool> = tools

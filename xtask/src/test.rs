@@ -5,7 +5,7 @@
 //! root, and everything built, comes last.
 
 mod deny;
-mod kernel;
+pub(crate) mod kernel;
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -57,6 +57,11 @@ impl Workspace {
         self.root.join("target").join("tools")
     }
 
+    /// Systems, kernels and logs of the guests of `cargo xtask vm`.
+    pub(crate) fn vm(&self) -> PathBuf {
+        self.root.join("target").join("vm")
+    }
+
     /// The eBPF object and what cargo keeps to rebuild it. `firewall-user/build.rs` embeds the object from here.
     pub(crate) fn ebpf(&self) -> PathBuf {
         self.root.join("target").join("ebpf")

@@ -14,9 +14,9 @@ use crate::workspace::Workspace;
 pub(crate) const PACKAGE: &str = "e2e";
 
 /// A test binary, and the name of its source file.
-struct TestBinary {
-    name: String,
-    path: PathBuf,
+pub(crate) struct TestBinary {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
 }
 
 /// Runs every test binary to its end, even after a failure: they are independent, and a list of all that fails tells
@@ -51,7 +51,7 @@ pub(crate) fn run(filter: Option<&str>, workspace: &Workspace) -> Result<()> {
 }
 
 /// Builds the programs under test; the tests look for them beside themselves, in the directory of their own profile.
-fn programs(workspace: &Workspace) -> Result<()> {
+pub(crate) fn programs(workspace: &Workspace) -> Result<()> {
     Cmd::cargo("build")
         .args([
             "--locked",
@@ -66,7 +66,8 @@ fn programs(workspace: &Workspace) -> Result<()> {
         .run(workspace)
 }
 
-fn compile(workspace: &Workspace) -> Result<Vec<TestBinary>> {
+/// Compiles the tests, and says where they are.
+pub(crate) fn compile(workspace: &Workspace) -> Result<Vec<TestBinary>> {
     let messages = Cmd::cargo("test")
         .args([
             "--locked",

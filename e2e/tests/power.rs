@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! After the power has gone in the middle of runs: nothing is loose, what is left can be read, and the next run works
+//! and leaves nothing.
+//!
+//! For a guest that has just started on the disk that the runs wrote to: `cargo xtask vm` runs it there.
+#![cfg(test)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use e2e::host::{binary, processes_with, stderr, stdout};
+use firewall_user::{cgroup, runs};
+
+/// Where runs log that are not told otherwise, as those are whose power goes.
+const LOGS: &str = "/var/log/keyward";
+
+fn keyward(arguments: &[&str]) -> Output {
+    Command::new(binary("keyward"))
+        .args(arguments)
+        .env("OPENAI_API_KEY", e2e::host::REAL_KEY)
+        .output()
+        .unwrap()
+}
+
+fn logged() -> Vec<String> {
+    let runs = fs::read_dir(LOGS).into_iter().flatten().flatten();
+    runs.map(|it| it.file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+#[ignore = "looks at the whole machine, after its power went: cargo xtask vm"]
+fn nothing_is_loose_and_the_next_run_leaves_nothing() {
+    let hierarchy = cgroup::find_hierarchy().unwrap();
+    assert_eq!(processes_with("keyward-proxy\0--supervised"), [0; 0]);
+    assert_eq!(processes_with("keyward\0run"), [0; 0]);
+
+    // Lines may be torn and files empty, but each log that is there can be read in every way.
+    for run in logged() {
+        for how in [&["logs"][..], &["logs", "stats"], &["logs", "summary"]] {
+            let output = keyward(&[how, &[run.as_str()]].concat());
+            assert!(
+                output.status.success(),
+                "{how:?} {run}: {}",
+                stderr(&output)
+            );
+        }
+    }
+    if !logged().is_empty() {
+        let output = keyward(&["logs", "list"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+
+    let doctor = keyward(&["doctor"]);
+    assert!(doctor.status.success(), "{}", stdout(&doctor));
+
+    let before = logged();
+    let next = keyward(&["run", "--user", e2e::host::USER, "--", "echo", "it runs"]);
+    assert!(next.status.success(), "{}", stderr(&next));
+    assert_eq!(stdout(&next), "it runs\n");
+    assert!(logged().iter().any(|run| !before.contains(run)));
+    assert_eq!(runs::dead(&hierarchy), [""; 0]);
+    assert!(runs::live().is_empty());
+    assert_eq!(cgroup::runs(&hierarchy), [""; 0]);
+    let locks = fs::read_dir("/run/keyward").unwrap().flatten();
+    let locks: Vec<_> = locks.map(|it| it.file_name()).collect();
+    assert_eq!(locks, ["bpffs"]);
+    let pins = fs::read_dir(Path::new(firewall_user::ebpf::BPFFS)).unwrap();
+    assert_eq!(pins.count(), 0);
+}

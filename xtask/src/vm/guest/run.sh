@@ -1,0 +1,51 @@
+#!/bin/sh
+# What a guest does once systemd has started it: /payload/job says which mode, and where the workspace is on the
+# machine that built it; /payload/tests has a test binary a line, with its arguments. What is printed goes to the host.
+set -u
+. /payload/job
+
+mkdir -p "$WORKSPACE"
+mount --bind /payload/workspace "$WORKSPACE"
+install -m 755 "$WORKSPACE/target/debug/keyward" "$WORKSPACE/target/debug/keyward-proxy" /usr/local/bin/
+export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export INSTA_WORKSPACE_ROOT="$WORKSPACE" INSTA_UPDATE=no RUST_BACKTRACE=1
+cd "$WORKSPACE/e2e" || exit
+
+tests() {
+    while read -r name arguments; do
+        echo "== test $name"
+        # shellcheck disable=SC2086
+        "$WORKSPACE/target/debug/deps/$name" $arguments </dev/null
+        echo "== status $?"
+    done </payload/tests
+}
+
+# Each start but the first comes after a power failure: it is looked at, and then runs go on until the next one.
+power() {
+    starts=$(($(cat /var/lib/starts 2>/dev/null || echo 0) + 1))
+    echo "$starts" >/var/lib/starts
+    sync
+    echo "== start $starts"
+    tests
+    [ "$starts" -le "$RESETS" ] || return
+    for _ in 1 2; do
+        while :; do
+            OPENAI_API_KEY=sk-of-a-run-that-loses-its-power keyward run --user 12345:12345 --allow-domains allowed.test -- \
+                sh -c 'for n in 1 2 3 4 5; do echo $n >/tmp/written; python3 -c "import socket; socket.create_connection((\"192.0.2.$n\", 80))"; done'
+        done >/dev/null 2>&1 &
+    done
+    echo "== running"
+    wait
+}
+
+{
+    echo "== doctor"
+    keyward doctor
+    case $MODE in
+    suites) tests ;;
+    power) power ;;
+    shell) setsid -c sh -i </dev/ttyS0 >/dev/ttyS0 2>&1 ;;
+    esac
+    echo "== end"
+    # Through a pipe, as anywhere else: a test may look at what its output is.
+} 2>&1 | cat >/dev/virtio-ports/keyward

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What guests found, read from what they said, and kept until a later guest finds otherwise.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::archive::version;
+use super::suite::Suite;
+use crate::workspace::Workspace;
+
+/// What became of a suite on a kernel.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Outcome {
+    pub(super) suite: Suite,
+    /// How many tests passed.
+    pub(super) passed: u32,
+    /// The tests that failed, and binaries that ended badly otherwise.
+    pub(super) failed: Vec<String>,
+    /// What `keyward doctor` found on this kernel: name and detail.
+    pub(super) doctor: BTreeMap<String, String>,
+}
+
+impl Outcome {
+    /// Nothing failed, and something was tried.
+    pub(super) fn passed(&self) -> bool {
+        self.failed.is_empty() && self.passed > 0
+    }
+}
+
+/// What is known of every kernel.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(super) struct Results {
+    kernels: BTreeMap<String, Vec<Outcome>>,
+}
+
+impl Results {
+    /// What former guests found.
+    pub(super) fn read(workspace: &Workspace) -> Result<Self> {
+        let path = workspace.vm().join("results.json");
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .with_context(|| format!("{}: remove it", path.display())),
+            Err(_) => Ok(Self::default()),
+        }
+    }
+
+    pub(super) fn write(&self, workspace: &Workspace) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self).context("results")?;
+        workspace.write(&workspace.vm().join("results.json"), text)
+    }
+
+    /// Replaces what was known of a suite on a kernel.
+    pub(super) fn put(&mut self, release: &str, outcome: Outcome) {
+        let outcomes = self.kernels.entry(release.to_owned()).or_default();
+        outcomes.retain(|it| it.suite != outcome.suite);
+        outcomes.push(outcome);
+        outcomes.sort_by_key(|it| it.suite);
+    }
+
+    /// Each kernel, oldest first, with what is known of it.
+    pub(super) fn kernels(&self) -> Vec<(&str, &[Outcome])> {
+        let mut kernels: Vec<_> = self
+            .kernels
+            .iter()
+            .map(|(release, outcomes)| (release.as_str(), &outcomes[..]))
+            .collect();
+        kernels.sort_by_key(|(release, _)| version(release));
+        kernels
+    }
+
+    /// Kernel by suite, as Markdown.
+    pub(super) fn table(&self) -> String {
+        let mut text = String::from("| kernel |");
+        for suite in Suite::ALL {
+            let _infallible = write!(text, " {suite} |");
+        }
+        text.push_str("\n|---|");
+        text.push_str(&"---|".repeat(Suite::ALL.len()));
+        for (release, outcomes) in self.kernels() {
+            let _infallible = write!(text, "\n| {release} |");
+            for suite in Suite::ALL {
+                let cell = match outcomes.iter().find(|it| it.suite == *suite) {
+                    None => "not run".to_owned(),
+                    Some(it) if it.passed() => format!("{} passed", it.passed),
+                    Some(it) => format!("{} passed; failed: {}", it.passed, it.failed.join(", ")),
+                };
+                let _infallible = write!(text, " {cell} |");
+            }
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// The outcomes of these suites in what a guest said.
+pub(super) fn of_suites(suites: &[Suite], said: Vec<String>) -> Vec<Outcome> {
+    let doctor = doctor(&said);
+    suites
+        .iter()
+        .map(|suite| {
+            let (passed, failed) = count(*suite, &said);
+            Outcome {
+                suite: *suite,
+                passed,
+                failed,
+                doctor: doctor.clone(),
+            }
+        })
+        .collect()
+}
+
+/// How many tests of a suite passed, and which failed.
+pub(super) fn count(suite: Suite, said: &[String]) -> (u32, Vec<String>) {
+    let mut passed = 0;
+    let mut failed = Vec::new();
+    let mut binary = None;
+    for line in said {
+        if let Some(name) = line.strip_prefix("== test ") {
+            binary = Some(name).filter(|name| Suite::of(name) == suite);
+            continue;
+        }
+        let Some(name) = binary else { continue };
+        // Two tests may print at once; the harness's own words are at the end of a line.
+        let test = line
+            .strip_prefix("test ")
+            .and_then(|it| it.split(' ').next());
+        if let Some(status) = line.strip_prefix("== status ") {
+            binary = None;
+            // 101 is the harness's word for a test that failed, which has been named.
+            if status != "0"
+                && !(status == "101"
+                    && failed
+                        .iter()
+                        .any(|it: &String| it.starts_with(&format!("{name}::"))))
+            {
+                failed.push(format!("{name} (status {status})"));
+            }
+        } else if let Some(test) = test {
+            if line.ends_with("... ok") {
+                passed += 1;
+            } else if line.ends_with("... FAILED") {
+                failed.push(format!("{name}::{test}"));
+            }
+        }
+    }
+    (passed, failed)
+}
+
+/// `keyward doctor`'s lines: `ok` or `missing`, a name of at most 14 characters, and the detail.
+pub(super) fn doctor(said: &[String]) -> BTreeMap<String, String> {
+    let section = said
+        .iter()
+        .skip_while(|line| *line != "== doctor")
+        .skip(1)
+        .take_while(|line| !line.starts_with("== "));
+    section
+        .filter_map(|line| {
+            let (verdict, rest) = line.split_once(' ')?;
+            let (name, detail) = rest.trim_start().split_at_checked(15)?;
+            let detail = match verdict {
+                "ok" => detail.trim().to_owned(),
+                "missing" => format!("**missing**: {}", detail.trim()),
+                _ => return None,
+            };
+            Some((name.trim().to_owned(), detail))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn tests_are_counted_by_suite_and_failures_named() {
+        let said = lines(
+            "== test nft\ntest a ... ok\ntest b ... FAILED\n== status 101\n\
+             == test run\ntest c ... ok\ntest d ... ignored\n== status 0\n\
+             == test sockets\n== status 139\n",
+        );
+        assert_eq!(count(Suite::Kernel, &said), (1, vec!["nft::b".to_owned()]));
+        assert_eq!(
+            count(Suite::E2e, &said),
+            (1, vec!["sockets (status 139)".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_suite_of_which_nothing_ran_has_not_passed() {
+        let outcomes = of_suites(&[Suite::Escape], lines("== doctor\n== end"));
+        assert!(!outcomes[0].passed());
+    }
+
+    #[test]
+    fn the_doctors_findings_are_read() {
+        let said = lines(
+            "noise\n== doctor\nok       Landlock       ABI 2\nmissing  overlayfs      not known\n         \
+                          hint: modprobe overlay\nkeyward cannot run here yet.\n== test nft",
+        );
+        let found = doctor(&said);
+        assert_eq!(found["Landlock"], "ABI 2");
+        assert_eq!(found["overlayfs"], "**missing**: not known");
+        assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn a_later_outcome_replaces_a_former_one() {
+        let outcome = |passed| Outcome {
+            suite: Suite::Kernel,
+            passed,
+            failed: Vec::new(),
+            doctor: BTreeMap::new(),
+        };
+        let mut results = Results::default();
+        results.put("6.1", outcome(1));
+        results.put("6.1", outcome(2));
+        assert!(results.table().contains("| 6.1 | 2 passed | not run |"));
+    }
+}
