@@ -169,10 +169,10 @@ fn package(line: &str) -> Option<&str> {
     line.split_whitespace().next().filter(|it| *it != "#")
 }
 
-/// Root made them.
+/// Root made them. Were something of this machine's still mounted below one of them, it would stay.
 fn remove(paths: &[&Path], workspace: &Workspace) -> Result<()> {
     Cmd::new("rm")
-        .arg("-rf")
+        .args(["-rf", "--one-file-system"])
         .args(paths)
         .with_root()
         .run(workspace)

@@ -240,7 +240,7 @@ fn hardware(kernel: &Kernel, image: &Image, payload: &Disk, accelerator: &Accele
         .arg(image.boot(kernel, "initrd.img"))
         .args([
             "-append",
-            "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off",
+            "root=/dev/vda rw console=ttyS0 quiet fastboot panic=-1 mitigations=off",
         ])
         .args([
             "-drive",

@@ -4,6 +4,11 @@
 set -eu
 root=$1
 
+# Nothing has to be waited for: the drivers are named, and the kernel makes the disk's name by itself.
+for script in hooks/udev scripts/init-top/udev scripts/init-bottom/udev; do
+    rm -f "$root/usr/share/initramfs-tools/$script"
+done
+
 for kernel in "$KERNELS"/*/; do
     release=$(basename "$kernel")
     unpacked=$(mktemp -d)
