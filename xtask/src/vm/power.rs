@@ -11,7 +11,7 @@ use super::suite::Suite;
 
 /// Longest from a start to the runs, and the longest that runs go on before the power goes, both under KVM.
 const START: Duration = Duration::from_mins(2);
-const RUNS: Duration = Duration::from_secs(3);
+const RUNS: Duration = Duration::from_millis(1500);
 
 /// Resets the machine `resets` times at moments that are spread over what runs do, and returns what the guest found
 /// after each.
