@@ -71,7 +71,7 @@ impl Egress {
                 line.milliseconds("duration_ms", carried.duration);
             }
             if let Some(upstream) = carried.upstream {
-                line.plain("upstream", upstream);
+                line.shown("upstream", upstream);
             }
             end(line, permit.question.peer.as_ref());
         });
@@ -100,7 +100,7 @@ impl Egress {
         if let Host::Name(name) = &question.host
             && let Some(address) = self.names.given(name)
         {
-            line.plain("address", address);
+            line.shown("address", address);
         }
         if let Some((method, target)) = &question.request {
             line.text("method", method);

@@ -52,7 +52,7 @@ impl Egress {
             };
             to.plain("protocol", protocol);
             if let Some(address) = query.name.and_then(|it| self.names.given(it)) {
-                to.plain("address", address);
+                to.shown("address", address);
             }
             line::rule(to, query.rule);
             if let Some(reason) = reason {

@@ -21,14 +21,14 @@ pub(crate) fn authorize(
     websocket: bool,
     routes: &[Route],
 ) -> Result<(), Refusal> {
-    let mut other_method = false;
-    for route in routes.iter().filter(|it| path.is_at(it)) {
-        if route.method() == method.as_str() {
-            return Ok(());
-        }
-        other_method = true;
+    // Methods first: that is the cheaper half.
+    let is_asked = |it: &Route| it.method() == method.as_str() && path.is_at(it);
+    if routes.iter().any(is_asked) {
+        return Ok(());
     }
-    Err(match websocket && other_method {
+    // With another method it is served.
+    let is_known = || routes.iter().any(|it| path.is_at(it));
+    Err(match websocket && is_known() {
         true => Refusal::WebSocketNotCarried,
         false => Refusal::PathNotAllowed,
     })

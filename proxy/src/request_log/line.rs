@@ -30,25 +30,40 @@ impl<'a> Line<'a> {
         self.0.push(b'"');
     }
 
-    /// A number, or anything else whose text needs no quotes.
-    pub(crate) fn number(&mut self, name: &str, value: impl Display) {
+    /// A number.
+    pub(crate) fn number(&mut self, name: &str, value: impl itoa::Integer) {
         self.name(name);
-        self.raw(value);
+        self.digits(value);
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn truth(&mut self, name: &str, value: bool) {
+        self.name(name);
+        let word: &[u8] = if value { b"true" } else { b"false" };
+        self.0.extend_from_slice(word);
     }
 
     /// Text that is known to need no escapes.
-    pub(crate) fn plain(&mut self, name: &str, value: impl Display) {
+    pub(crate) fn plain(&mut self, name: &str, value: &str) {
         self.name(name);
         self.0.push(b'"');
-        self.raw(value);
+        self.0.extend_from_slice(value.as_bytes());
         self.0.push(b'"');
+    }
+
+    /// What is shown as text that is known to need no escapes.
+    pub(crate) fn shown(&mut self, name: &str, value: impl Display) {
+        self.name(name);
+        // Writing into memory does not fail.
+        write!(self.0, "\"{value}\"").unwrap_or_default();
     }
 
     /// A time span in milliseconds, to the microsecond.
     pub(crate) fn milliseconds(&mut self, name: &str, value: Duration) {
-        let micros = value.as_micros();
         self.name(name);
-        self.raw(format_args!("{}.{:03}", micros / 1000, micros % 1000));
+        self.digits(value.as_millis());
+        self.0.push(b'.');
+        padded::<3>(self.0, (value.subsec_micros() % 1000).into());
     }
 
     fn name(&mut self, name: &str) {
@@ -57,20 +72,38 @@ impl<'a> Line<'a> {
         self.0.extend_from_slice(b"\":");
     }
 
-    fn raw(&mut self, value: impl Display) {
-        // Writing into memory does not fail.
-        write!(self.0, "{value}").unwrap_or_default();
+    fn digits(&mut self, value: impl itoa::Integer) {
+        self.0
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 }
 
 fn escape(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..b' ' => write!(out, "\\u{byte:04x}").unwrap_or_default(),
-            _ => out.push(byte),
+    let is_special = |it: &u8| matches!(it, b'"' | b'\\' | 0..b' ');
+    let mut rest = text.as_bytes();
+    while let Some((front, [special, behind @ ..])) = rest
+        .iter()
+        .position(is_special)
+        .and_then(|at| rest.split_at_checked(at))
+    {
+        out.extend_from_slice(front);
+        match special {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *special]),
+            _ => write!(out, "\\u{special:04x}").unwrap_or_default(),
         }
+        rest = behind;
     }
+    out.extend_from_slice(rest);
+}
+
+/// The last `N` digits of a number, with zeros in front.
+fn padded<const N: usize>(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
+    }
+    out.extend_from_slice(&digits);
 }
 
 /// RFC 3339, UTC, milliseconds.
@@ -79,12 +112,20 @@ fn write_time(out: &mut Vec<u8>, time: SystemTime) {
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let millisecond = since.subsec_millis();
-    write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"
-    )
-    .unwrap_or_default();
+    padded::<4>(out, year);
+    for (mark, value) in [
+        (b'-', month),
+        (b'-', day),
+        (b'T', hour),
+        (b':', minute),
+        (b':', second),
+    ] {
+        out.push(mark);
+        padded::<2>(out, value);
+    }
+    out.push(b'.');
+    padded::<3>(out, since.subsec_millis().into());
+    out.push(b'Z');
 }
 
 /// Year, month and day of a day since 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date

@@ -304,7 +304,7 @@ impl Drop for Record {
             if let Some(finding) = finding {
                 line.text("finding", &finding.to_string());
             }
-            line.number("complete", self.complete);
+            line.truth("complete", self.complete);
             line.milliseconds("duration_ms", self.started.elapsed());
             if let Some(first_byte) = self.first_byte {
                 line.milliseconds("first_byte_ms", first_byte);
@@ -323,7 +323,7 @@ impl Drop for Record {
                 }
             }
             if let Some(upstream) = self.upstream {
-                line.plain("upstream", upstream);
+                line.shown("upstream", upstream);
             }
             if let Some(Ok(id)) = self.upstream_request_id.as_ref().map(HeaderValue::to_str) {
                 line.text("upstream_request_id", id);

@@ -31,7 +31,7 @@ impl Answer<'_> {
             line.text("model", usage.model.as_deref().unwrap_or("unknown"));
             line.text("path", self.path);
             line.number("status", self.status.map_or(0, |it| it.as_u16()));
-            line.number("streaming", self.streaming);
+            line.truth("streaming", self.streaming);
             for (kind, count) in usage.tokens.kinds() {
                 line.number(kind.field(), count);
             }

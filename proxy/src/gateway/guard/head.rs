@@ -6,6 +6,8 @@
 //! are how requests get smuggled. So this reads only the one spelling that no reader misunderstands,
 //! and everything behind it can be as lenient as it likes.
 
+use memchr::memchr;
+
 use super::authority;
 use crate::refusal::Refusal;
 
@@ -151,11 +153,7 @@ impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let end = self
-            .0
-            .iter()
-            .position(|it| *it == b'\r')
-            .filter(|it| *it > 0)?;
+        let end = memchr(b'\r', self.0).filter(|it| *it > 0)?;
         let line = self.0.get(..end);
         self.0 = self.0.get(end + 2..).unwrap_or_default();
         line
@@ -232,10 +230,7 @@ pub(super) fn header_line(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     if line.first().is_some_and(|it| matches!(it, b' ' | b'\t')) {
         return Err(Refusal::FoldedHeader);
     }
-    let colon = line
-        .iter()
-        .position(|it| *it == b':')
-        .ok_or(Refusal::HeaderName)?;
+    let colon = memchr(b':', line).ok_or(Refusal::HeaderName)?;
     let (name, rest) = line.split_at(colon);
     if name.is_empty() || !name.iter().copied().all(is_token) {
         return Err(Refusal::HeaderName);
