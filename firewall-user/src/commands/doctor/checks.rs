@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The checks: each asks the kernel, none changes anything outside a namespace of its own.
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 
@@ -9,6 +8,7 @@ use anyhow::{Result, anyhow};
 use keyward_proxy::provider::Providers;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::utsname::uname;
+use rustix::mount::{FsOpenFlags, fsopen};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::{cgroup, ebpf, endpoints, nft, runs};
@@ -175,15 +175,16 @@ fn nf_tables() -> Finding {
     )
 }
 
+/// By opening the file system, as a run does when it mounts one: where it is a module, the kernel loads it then, and
+/// before that `/proc/filesystems` does not know it.
 fn overlayfs() -> Finding {
-    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    if known.lines().any(|line| line.ends_with("\toverlay")) {
-        return Finding::Present("known to the kernel".to_owned());
-    }
-    Finding::Missing {
-        found: "not known to the kernel".to_owned(),
-        remedy: "modprobe overlay",
-    }
+    let opened = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC);
+    from_result(
+        opened
+            .map(|_context| "it can be mounted".to_owned())
+            .map_err(Into::into),
+        "run as root; modprobe overlay, or a kernel with CONFIG_OVERLAY_FS",
+    )
 }
 
 fn landlock() -> Finding {
