@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use super::image::{Image, Kernel};
 use super::payload::Disk;
@@ -59,7 +60,7 @@ impl Machine {
                 "-serial",
                 &serial,
             ])
-            .arg("-monitor")
+            .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", monitor.display()))
             .env("TMPDIR", workspace.vm())
             .with_root()
@@ -149,9 +150,25 @@ impl Machine {
         self.slowness
     }
 
+    /// Gives a command to the machine, and waits until it has been taken.
     fn tell(&self, command: &str) -> Result<()> {
-        let mut monitor = UnixStream::connect(&self.monitor).context("the machine's monitor")?;
-        writeln!(monitor, "{command}").context("the machine's monitor")
+        let failed = || format!("`{command}` to the machine");
+        let mut monitor = UnixStream::connect(&self.monitor).with_context(failed)?;
+        let mut answers = BufReader::new(monitor.try_clone().with_context(failed)?).lines();
+        // QEMU's protocol: both sides say what they can before anything else, and events may come in between.
+        for command in ["qmp_capabilities", command] {
+            let request = serde_json::json!({ "execute": command });
+            writeln!(monitor, "{request}").with_context(failed)?;
+            loop {
+                let answer = answers.next().with_context(failed)?.with_context(failed)?;
+                let answer: Value = serde_json::from_str(&answer).with_context(failed)?;
+                ensure!(answer["error"].is_null(), "{}: {answer}", failed());
+                if answer.get("return").is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

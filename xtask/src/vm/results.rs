@@ -163,7 +163,7 @@ pub(super) fn doctor(said: &[String]) -> BTreeMap<String, String> {
             let (name, detail) = rest.trim_start().split_at_checked(15)?;
             let detail = match verdict {
                 "ok" => detail.trim().to_owned(),
-                "missing" => format!("**missing**: {}", detail.trim()),
+                "missing" | "lacking" => format!("**{verdict}**: {}", detail.trim()),
                 _ => return None,
             };
             Some((name.trim().to_owned(), detail))
