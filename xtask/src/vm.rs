@@ -119,8 +119,9 @@ fn on(
         .collect();
     if !tests.is_empty() {
         let disk = payload.make(Mode::Suites, &tests, args.filter.as_deref())?;
-        let machine = Machine::start(kernel, image, &disk, workspace)?;
-        outcomes.extend(results::of_suites(&tests, machine.output(PATIENCE)?));
+        let mut machine = Machine::start(kernel, image, &disk, workspace)?;
+        let said = machine.output(PATIENCE)?;
+        outcomes.extend(results::of_suites(&tests, &said, machine.is_in_software()));
     }
     if suites.contains(&Suite::Power) {
         let mode = Mode::Power {

@@ -28,7 +28,7 @@ pub(super) struct Machine {
     child: Child,
     lines: Receiver<String>,
     monitor: PathBuf,
-    slowness: u32,
+    accelerator: Accelerator,
     log: PathBuf,
 }
 
@@ -85,7 +85,7 @@ impl Machine {
             child,
             lines,
             monitor,
-            slowness: accelerator.slowness(),
+            accelerator,
             log,
         })
     }
@@ -110,8 +110,8 @@ impl Machine {
     /// # Errors
     ///
     /// It takes longer than `patience`, or ends before it has said that it is at its end.
-    pub(super) fn output(mut self, patience: Duration) -> Result<Vec<String>> {
-        let deadline = Instant::now() + patience * self.slowness;
+    pub(super) fn output(&mut self, patience: Duration) -> Result<Vec<String>> {
+        let deadline = Instant::now() + patience * self.slowness();
         let mut said = Vec::new();
         while let Some(line) = self.line(deadline)? {
             if line.starts_with("== ") || line.ends_with("FAILED") {
@@ -147,7 +147,12 @@ impl Machine {
 
     /// How much slower than the machine that it runs on the guest is, at the most.
     pub(super) fn slowness(&self) -> u32 {
-        self.slowness
+        self.accelerator.slowness()
+    }
+
+    /// Whether its processor is a program.
+    pub(super) fn is_in_software(&self) -> bool {
+        matches!(self.accelerator, Accelerator::Software { .. })
     }
 
     /// Gives a command to the machine, and waits until it has been taken.

@@ -85,11 +85,14 @@ impl<'a> Payload<'a> {
                 let arguments = suite.arguments().iter().copied().chain(filter);
                 writeln!(
                     tests,
-                    "{} {}",
+                    "{0} target/debug/deps/{0} {1}",
                     binary.name,
                     arguments.collect::<Vec<_>>().join(" ")
                 )?;
             }
+        }
+        if suites.contains(&Suite::Escape) {
+            writeln!(tests, "{} target/debug/keyward selftest", Suite::Escape)?;
         }
         let name = match mode {
             Mode::Suites => "suites",

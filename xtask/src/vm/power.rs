@@ -45,6 +45,7 @@ pub(super) fn run(mut machine: Machine, resets: u32) -> Result<Outcome> {
         suite: Suite::Power,
         passed,
         failed,
+        in_software: machine.is_in_software(),
         doctor: doctor(&said),
     })
 }

@@ -20,6 +20,8 @@ pub(super) struct Outcome {
     pub(super) passed: u32,
     /// The tests that failed, and binaries that ended badly otherwise.
     pub(super) failed: Vec<String>,
+    /// Whether the guest's processor was a program.
+    pub(super) in_software: bool,
     /// What `keyward doctor` found on this kernel: name and detail.
     pub(super) doctor: BTreeMap<String, String>,
 }
@@ -85,7 +87,10 @@ impl Results {
             for suite in Suite::ALL {
                 let cell = match outcomes.iter().find(|it| it.suite == *suite) {
                     None => "not run".to_owned(),
-                    Some(it) if it.passed() => format!("{} passed", it.passed),
+                    Some(it) if it.passed() && it.in_software => {
+                        format!("{} passed, in software", it.passed)
+                    }
+                    Some(it) if it.passed() => format!("{} passed, under KVM", it.passed),
                     Some(it) => format!("{} passed; failed: {}", it.passed, it.failed.join(", ")),
                 };
                 let _infallible = write!(text, " {cell} |");
@@ -97,16 +102,17 @@ impl Results {
 }
 
 /// The outcomes of these suites in what a guest said.
-pub(super) fn of_suites(suites: &[Suite], said: Vec<String>) -> Vec<Outcome> {
-    let doctor = doctor(&said);
+pub(super) fn of_suites(suites: &[Suite], said: &[String], in_software: bool) -> Vec<Outcome> {
+    let doctor = doctor(said);
     suites
         .iter()
         .map(|suite| {
-            let (passed, failed) = count(*suite, &said);
+            let (passed, failed) = count(*suite, said);
             Outcome {
                 suite: *suite,
                 passed,
                 failed,
+                in_software,
                 doctor: doctor.clone(),
             }
         })
@@ -124,6 +130,14 @@ pub(super) fn count(suite: Suite, said: &[String]) -> (u32, Vec<String>) {
             continue;
         }
         let Some(name) = binary else { continue };
+        // The selftest has a table, with the number of attempts in its last row.
+        if let (Suite::Escape, Some(rest)) = (suite, line.strip_prefix("all ")) {
+            passed = rest
+                .split_whitespace()
+                .next()
+                .and_then(|it| it.parse().ok())
+                .unwrap_or(0);
+        }
         // Two tests may print at once; the harness's own words are at the end of a line.
         let test = line
             .strip_prefix("test ")
@@ -194,8 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn attempts_of_the_selftest_are_counted() {
+        let said = |status| {
+            lines(&format!(
+                "== test escape\ngroup attempts controls user\ndns 12 12/12 12/12\n\
+                 all 212 200/200 212/212\n== status {status}"
+            ))
+        };
+        assert_eq!(count(Suite::Escape, &said(0)), (212, Vec::new()));
+        let failed = vec!["escape (status 1)".to_owned()];
+        assert_eq!(count(Suite::Escape, &said(1)), (212, failed));
+    }
+
+    #[test]
     fn a_suite_of_which_nothing_ran_has_not_passed() {
-        let outcomes = of_suites(&[Suite::Escape], lines("== doctor\n== end"));
+        let outcomes = of_suites(&[Suite::Escape], &lines("== doctor\n== end"), false);
         assert!(!outcomes[0].passed());
     }
 
@@ -217,11 +244,16 @@ mod tests {
             suite: Suite::Kernel,
             passed,
             failed: Vec::new(),
+            in_software: false,
             doctor: BTreeMap::new(),
         };
         let mut results = Results::default();
         results.put("6.1", outcome(1));
         results.put("6.1", outcome(2));
-        assert!(results.table().contains("| 6.1 | 2 passed | not run |"));
+        assert!(
+            results
+                .table()
+                .contains("| 6.1 | 2 passed, under KVM | not run |")
+        );
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Suite {
     Kernel,
     /// `keyward run` and its real clients
     E2e,
-    /// Ways out
+    /// Every known way out: `keyward selftest`
     Escape,
     /// Below systemd: services, slices, the journal
     Systemd,
@@ -41,11 +41,11 @@ impl Suite {
     /// The suite that a test binary belongs to.
     pub(super) fn of(binary: &str) -> Self {
         match binary {
+            "escape" => Self::Escape,
             "nft" => Self::Kernel,
             "power" => Self::Power,
             "systemd" => Self::Systemd,
             _ if binary.starts_with("kernel_") => Self::Kernel,
-            _ if binary.starts_with("escape") => Self::Escape,
             _ => Self::E2e,
         }
     }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What a guest does once systemd has started it: /payload/job says which mode, and where the workspace is on the
-# machine that built it; /payload/tests has a test binary a line, with its arguments. What is printed goes to the host.
+# machine that built it; /payload/tests has a program of the workspace a line, behind the name of its tests. What is printed
+# goes to the host.
 set -u
 . /payload/job
 
@@ -12,10 +13,10 @@ export INSTA_WORKSPACE_ROOT="$WORKSPACE" INSTA_UPDATE=no RUST_BACKTRACE=1
 cd "$WORKSPACE/e2e" || exit
 
 tests() {
-    while read -r name arguments; do
+    while read -r name program arguments; do
         echo "== test $name"
         # shellcheck disable=SC2086
-        "$WORKSPACE/target/debug/deps/$name" $arguments </dev/null
+        "$WORKSPACE/$program" $arguments </dev/null
         echo "== status $?"
     done </payload/tests
 }
