@@ -6,11 +6,9 @@
 #![cfg(test)]
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output};
 
 use e2e::host::{binary, processes_with, stderr, stdout};
-use firewall_user::{cgroup, runs};
 
 /// Where runs log that are not told otherwise, as those are whose power goes.
 const LOGS: &str = "/var/log/keyward";
@@ -32,7 +30,6 @@ fn logged() -> Vec<String> {
 #[test]
 #[ignore = "looks at the whole machine, after its power went: cargo xtask vm"]
 fn nothing_is_loose_and_the_next_run_leaves_nothing() {
-    let hierarchy = cgroup::find_hierarchy().unwrap();
     assert_eq!(processes_with("keyward-proxy\0--supervised"), [0; 0]);
     assert_eq!(processes_with("keyward\0run"), [0; 0]);
 
@@ -60,12 +57,22 @@ fn nothing_is_loose_and_the_next_run_leaves_nothing() {
     assert!(next.status.success(), "{}", stderr(&next));
     assert_eq!(stdout(&next), "it runs\n");
     assert!(logged().iter().any(|run| !before.contains(run)));
-    assert_eq!(runs::dead(&hierarchy), [""; 0]);
-    assert!(runs::live().is_empty());
-    assert_eq!(cgroup::runs(&hierarchy), [""; 0]);
-    let locks = fs::read_dir("/run/keyward").unwrap().flatten();
-    let locks: Vec<_> = locks.map(|it| it.file_name()).collect();
-    assert_eq!(locks, ["bpffs"]);
-    let pins = fs::read_dir(Path::new(firewall_user::ebpf::BPFFS)).unwrap();
-    assert_eq!(pins.count(), 0);
+    for (directory, left) in [
+        ("/run/keyward", &["bpffs"][..]),
+        ("/sys/fs/bpf", &[]),
+        ("/sys/fs/cgroup", &[]),
+    ] {
+        assert_eq!(keywards(directory), left, "{directory}");
+    }
+    let doctor = keyward(&["doctor"]);
+    assert!(doctor.status.success(), "{}", stdout(&doctor));
+}
+
+/// What is in a directory and is keyward's.
+fn keywards(directory: &str) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().flatten();
+    names
+        .map(|it| it.file_name().into_string().unwrap())
+        .filter(|name| directory == "/run/keyward" || name.starts_with("keyward-"))
+        .collect()
 }
