@@ -9,10 +9,7 @@
 //! with its process. The cgroup is removed on drop.
 
 mod canary;
-mod cgroup;
 pub mod firewall;
-mod network;
-mod place;
 
 use std::{
     fs::File,
@@ -22,11 +19,12 @@ use std::{
 };
 
 use firewall_common::Endpoints;
+use keyward_escape::lab::{Cgroup, Place, network};
 
-use self::{canary::Canary, cgroup::Cgroup, place::Place};
-pub use self::{
-    canary::Frame,
-    network::{CANARY_V4, CANARY_V6, HOST_V4, HOST_V6, PORT, PROXY_V4, PROXY_V6},
+use self::canary::Canary;
+pub use self::canary::Frame;
+pub use keyward_escape::lab::network::{
+    CANARY_V4, CANARY_V6, HOST_V4, HOST_V6, PORT, PROXY_V4, PROXY_V6,
 };
 
 /// The probes: ways to get a datagram or a connection out. As text: the probes' user may not be able to read the
@@ -85,11 +83,11 @@ impl Lab {
     /// Something is missing: root, cgroup v2, veth, iproute2, python3, setpriv.
     #[must_use]
     pub fn new() -> Self {
-        let host = Place::new();
-        let outside = Place::new();
-        network::join(&host, &outside);
+        let place = || Place::new().expect("the lab takes root: cargo xtask test");
+        let (host, outside) = (place(), place());
+        network::join(&host, &outside).expect("a wire");
         Self {
-            cgroup: Cgroup::new(),
+            cgroup: Cgroup::new().expect("a cgroup"),
             canary: Canary::new(outside),
             host,
         }
@@ -124,12 +122,12 @@ impl Lab {
 
     /// Runs `task` in the host's network namespace: sockets that it makes belong there.
     pub fn on_host<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
-        self.host.run(task)
+        self.host.run(task).expect("the task ended well")
     }
 
     /// Runs `task` in the canary's network namespace.
     pub fn outside<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
-        self.canary.place().run(task)
+        self.canary.place().run(task).expect("the task ended well")
     }
 
     /// Runs a shell script on the host, and waits for it.

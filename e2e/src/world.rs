@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use keyward_escape::lab::SERVERS;
+use keyward_escape::lab::names::{Certificates, hosts, lay_over};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
@@ -76,24 +78,31 @@ impl<'a> World<'a> {
             succeed(Command::new("ip").args(["address", "add", address, "dev", "lo"]));
         }
         succeed(Command::new("ip").args(["address", "add", DENIED_V6, "dev", "lo", "nodad"]));
-        lay_over(directory, "/etc/hosts", &hosts());
-        // Whatever the machine asks for names does not exist here.
-        lay_over(directory, "/etc/resolv.conf", "nameserver 203.0.113.53\n");
-        lay_over(directory, "/etc/passwd", &users(directory));
-        let (ca, certificate, key) = certificates(directory);
+        for (path, content) in [
+            ("/etc/hosts", &*hosts(&HOSTS)),
+            // Whatever the machine asks for names does not exist here.
+            ("/etc/resolv.conf", "nameserver 203.0.113.53\n"),
+            ("/etc/passwd", &users(directory)),
+        ] {
+            lay_over(directory, path, content).expect(path);
+        }
+        let names = HOSTS.iter().flat_map(|it| [it.0, it.1]);
+        let certificates =
+            Certificates::make(directory, names.map(str::to_owned)).expect("certificates");
         let (log, files) = (directory.join("arrived.jsonl"), directory.join("files"));
         fs::create_dir(&files).expect("a directory");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/world/servers.py");
+        let script = directory.join("servers.py");
+        fs::write(&script, SERVERS).expect("a file");
         let servers = Running::new(
             Command::new("/usr/bin/python3")
                 .arg(script)
-                .args([&certificate, &key, &log, &files])
+                .args([&certificates.certificate, &certificates.key, &log, &files])
                 .stdin(Stdio::null()),
         );
         let world = Self {
             host,
             log,
-            ca,
+            ca: certificates.ca,
             _servers: servers,
         };
         eventually("the servers of the outside are there", || {
@@ -185,16 +194,6 @@ impl<'a> World<'a> {
     }
 }
 
-fn hosts() -> String {
-    let lines = HOSTS
-        .iter()
-        .map(|(name, address)| format!("{address} {name}\n"));
-    format!(
-        "127.0.0.1 localhost\n::1 localhost\n{}",
-        lines.collect::<String>()
-    )
-}
-
 /// The machine's, and the one that commands run as, with a home and a shell: some programs insist on that. The
 /// workload has an `/etc` without the mounts of this one, and so without that user.
 fn users(directory: &Path) -> String {
@@ -205,43 +204,5 @@ fn users(directory: &Path) -> String {
     format!(
         "{machine}workload:x:12345:12345::{}:/bin/sh\n",
         home.display()
-    )
-}
-
-fn lay_over(directory: &Path, path: &str, content: &str) {
-    let name = Path::new(path).file_name().expect("a file's name");
-    let file = directory.join(name);
-    fs::write(&file, content).expect("a file");
-    let nothing: Option<&str> = None;
-    mount(Some(&file), path, nothing, MsFlags::MS_BIND, nothing).expect("a bind mount");
-}
-
-/// A certificate authority, and a certificate for every host outside.
-fn certificates(directory: &Path) -> (PathBuf, PathBuf, PathBuf) {
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-    let mut ca = CertificateParams::default();
-    ca.distinguished_name.push(DnType::CommonName, "outside");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().expect("a key");
-    let ca_pem = ca.self_signed(&ca_key).expect("a certificate").pem();
-    let issuer = Issuer::new(ca, ca_key);
-    let names: Vec<String> = HOSTS
-        .iter()
-        .flat_map(|(name, address)| [*name, *address])
-        .map(str::to_owned)
-        .collect();
-    let mut leaf = CertificateParams::new(names).expect("names");
-    leaf.use_authority_key_identifier_extension = true;
-    let leaf_key = KeyPair::generate().expect("a key");
-    let leaf = leaf.signed_by(&leaf_key, &issuer).expect("a certificate");
-    let write = |name: &str, text: String| {
-        let path = directory.join(name);
-        fs::write(&path, text).expect("a file");
-        path
-    };
-    (
-        write("ca.pem", ca_pem),
-        write("leaf.pem", leaf.pem()),
-        write("leaf.key", leaf_key.serialize_pem()),
     )
 }

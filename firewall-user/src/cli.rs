@@ -15,11 +15,13 @@ mod limits;
 mod logs;
 mod policy;
 mod providers;
+mod selftest;
 
 pub use limits::*;
 pub use logs::*;
 pub use policy::*;
 pub use providers::*;
+pub use selftest::*;
 
 /// Run a program so that it reaches nothing but the proxy and never holds a real key
 ///
@@ -61,6 +63,11 @@ pub enum Commands {
     Schema,
     /// Say for each thing that keyward needs whether this host has it
     Doctor(DoctorArgs),
+    /// Try every known way out of this keyward, on this host, in namespaces that nothing leads out of
+    ///
+    /// Each attempt is also made without keyward, where it must succeed: else it shows nothing. Takes some minutes, root,
+    /// python3 and iproute2. Exit status: 0 if nothing got out and everything is told and logged as it should be, 1 if not.
+    Selftest(SelftestArgs),
     /// Have a running run read its policy anew
     ///
     /// What is open and still allowed goes on; what the new policy does not allow is ended. If anything is wrong with

@@ -8,6 +8,7 @@ pub mod policy;
 pub mod reload;
 pub mod report;
 pub mod run;
+pub mod selftest;
 pub mod suggest;
 mod table;
 pub mod top;

@@ -66,6 +66,11 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::FAILURE,
             Err(error) => fail(&format!("{error:#}"), 2),
         },
+        Commands::Selftest(args) => match commands::selftest::run(&args) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(&format!("{error:#}"), 2),
+        },
         Commands::Reload(args) => done(commands::reload::run(&args)),
         Commands::Version => done(commands::version::run().map_err(Into::into)),
     }

@@ -14,6 +14,7 @@ mod bench;
 mod build;
 mod command;
 mod demo;
+mod escape;
 mod fuzz;
 mod identity;
 mod packages;
@@ -42,6 +43,7 @@ enum Task {
     Bench(bench::Args),
     Build(build::Args),
     Demo(demo::Args),
+    Escape(escape::Args),
     Fuzz(fuzz::Args),
     Soak(soak::Args),
     Test(test::Args),
@@ -64,6 +66,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Bench(args) => bench::run(args, &workspace),
         Task::Build(args) => build::run(args, &workspace),
         Task::Demo(args) => demo::run(args, &workspace),
+        Task::Escape(args) => escape::run(args, &workspace),
         Task::Fuzz(args) => fuzz::run(args, &workspace),
         Task::Soak(args) => soak::run(args, &workspace),
         Task::Test(args) => test::run(args, &workspace),

@@ -24,6 +24,22 @@ const fn tool(program: &'static str, package: &'static str, reason: &'static str
     }
 }
 
+/// What `cargo xtask escape` runs.
+pub(crate) const ESCAPE: &[Tool] = &[
+    tool(
+        "ip",
+        "iproute2",
+        "lays the wire between the lab's host and its outside",
+    ),
+    tool("nft", "nftables", "what a hostile root would try"),
+    tool("python3", "python3", "the attempts, and the lab's servers"),
+    tool(
+        "setpriv",
+        "util-linux",
+        "makes attempts without keyward as a user, not as root",
+    ),
+];
+
 /// What `cargo xtask demo` runs.
 pub(crate) const DEMO: &[Tool] = &[
     tool(

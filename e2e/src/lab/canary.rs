@@ -11,7 +11,9 @@ use std::{
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
 
-use super::{HOST_V4, HOST_V6, PORT, place::Place};
+use keyward_escape::lab::Place;
+
+use super::{HOST_V4, HOST_V6, PORT};
 
 /// How long a packet may take over the wire, on a busy machine.
 const ARRIVAL: Duration = Duration::from_millis(60);
@@ -50,6 +52,7 @@ impl Canary {
             )
             .expect("a packet socket takes root")
         });
+        let sniffer = sniffer.expect("the canary's thread");
         Self { sniffer, place }
     }
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outside of the egress tests: every server that a workload may or may not reach, on one loopback device.
+"""An outside: every server that a workload may or may not reach, all on one loopback device.
 
     servers.py CERTIFICATE KEY LOG FILES
 
 Which host was reached is told by the address that was connected to. Whatever arrives is one line of JSON in LOG.
 """
+import gzip
 import http.server
 import json
 import os
@@ -14,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 
 certificate, key, log_path, files = sys.argv[1:]
@@ -29,7 +31,9 @@ def arrived(what, address, **more):
 def bind(kind, port, family=socket.AF_INET):
     sock = socket.socket(family, kind)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("0.0.0.0", port))
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
     if kind == socket.SOCK_STREAM:
         sock.listen(512)
     return sock
@@ -52,13 +56,16 @@ class Pages(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(length).decode("latin-1")
         arrived("https" if tls else "http", at, host=self.headers.get("host"), path=self.path,
-                method=self.command, body=body, headers=len(str(self.headers)))
+                method=self.command, body=body, head=str(self.headers), headers=len(str(self.headers)))
         if self.path.startswith("/redirect?to="):
             self.send_response(302)
             self.send_header("location", self.path.split("=", 1)[1])
             self.send_header("content-length", "0")
             self.end_headers()
             return
+        if "/reflect" in self.path:
+            # As a careless service's page for debugging, or its words about a bad request.
+            return self.reflect(body)
         if self.path.startswith("/git/"):
             return self.git(body.encode("latin-1"))
         if self.path.startswith("/files/"):
@@ -71,7 +78,28 @@ class Pages(http.server.BaseHTTPRequestHandler):
             return self.answer(200, b"0123456789abcdef" * 65536 * 4)
         self.answer(200, f"<title>page of {at}</title>hello from {at}\n".encode())
 
-    do_POST = do_PUT = do_DELETE = do_TRACE = do_get = do_GET
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_CONNECT = do_TRACK = do_FOO = do_TRACE = do_get = do_Get = do_GET
+
+    def reflect(self, body):
+        heads = {name: value for name, value in self.headers.items()}
+        if "/asked" in self.path:
+            heads.pop("authorization", 0)
+        text = f"{self.command} {self.path}\n{heads}\n{body}".encode("latin-1")
+        self.send_response(200)
+        if "/header" in self.path:
+            self.send_header("x-request", str(heads))
+        if "/compressed" in self.path:
+            text = gzip.compress(text)
+            self.send_header("content-encoding", "gzip")
+        self.send_header("content-type", "text/plain")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        # In pieces, none of which has a whole word in it.
+        step = 7 if "/pieces" in self.path else len(text)
+        for at in range(0, len(text), step):
+            self.wfile.write(text[at:at + step])
+            self.wfile.flush()
+            time.sleep(0.002)
 
     def git(self, body):
         """Repositories, by git's own CGI program."""
@@ -137,9 +165,9 @@ class TlsPageServer(PageServer):
         self.RequestHandlerClass(tls, client_address, self)
 
 
-def echo(port):
+def echo(port, family=socket.AF_INET):
     """Speaks first, then says back what it hears."""
-    listener = bind(socket.SOCK_STREAM, port)
+    listener = bind(socket.SOCK_STREAM, port, family)
 
     def serve(client):
         at = client.getsockname()[0]
@@ -224,8 +252,9 @@ for port in (80, 8080):
 start(PageServerV6(("::", 80), Pages).serve_forever)
 for port in (443, 8443, 853):
     start(TlsPageServer(("0.0.0.0", port), Pages).serve_forever)
-for port in (22, 25, 2222, 5555):
+for port in (22, 25, 2222, 4242, 5555):
     start(echo, port)
+    start(echo, port, socket.AF_INET6)
 for port in (53, 443, 4433):
     start(datagrams, port)
 start(echo, 53)
