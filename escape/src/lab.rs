@@ -274,6 +274,14 @@ impl Lab {
             ("SSL_CERT_FILE", path("ca.pem")),
             ("CURL_CA_BUNDLE", path("ca.pem")),
             ("DECOY_HOME", path("home")),
+            (
+                "POLICY",
+                self.evidence
+                    .path()
+                    .join("policy.toml")
+                    .display()
+                    .to_string(),
+            ),
         ])
     }
 }
@@ -319,7 +327,9 @@ fn python(directory: &Path, name: &str, text: &str) -> Result<Command> {
     let script = directory.join(name);
     fs::write(&script, text)?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o644))?;
-    let mut command = Command::new("/usr/bin/python3");
+    // It goes with the lab, also when that is killed.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "/usr/bin/python3"]);
     command.arg(script).env_clear().env("PATH", PATH);
     Ok(command)
 }

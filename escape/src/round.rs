@@ -409,6 +409,7 @@ fn meanwhile(lab: &Lab, keyward: &Child, script: &str, mark: &str) -> Result<()>
     command
         .args(["-c", script])
         .env("MARK", mark)
+        .env("KEY", lab.key())
         .env("KEYWARD", keyward.id().to_string())
         .env("PROXY", proxy_of(keyward).unwrap_or_default())
         .env("EVIDENCE", lab.evidence())
