@@ -185,8 +185,7 @@ pub fn faults(attempt: &Attempt, way: Way, round: &Round) -> Vec<String> {
     faults
 }
 
-/// The reasons for which the log says that something was denied while an attempt was made. Others were made at the same
-/// time, so some of them may be about those.
+/// The reasons for which the log says that something of this attempt's was denied.
 #[must_use]
 pub fn reasons(made: &Made, round: &Round) -> BTreeSet<String> {
     let lines = round.audit.iter();
@@ -196,6 +195,10 @@ pub fn reasons(made: &Made, round: &Round) -> BTreeSet<String> {
 }
 
 fn is_of(line: &Value, reason: &str, made: &Made) -> bool {
+    // Others are made at the same time; each process is named after its attempt.
+    if line["comm"].as_str().is_some_and(|it| it != made.id) {
+        return false;
+    }
     let time = line["time"]
         .as_str()
         .and_then(|it| it.parse::<Timestamp>().ok());

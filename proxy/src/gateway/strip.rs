@@ -236,6 +236,10 @@ const SECRET_PARAMETERS: [&str; 10] = [
     "xamzsecuritytoken",
     "xamzcredential",
     "xamzsignature",
+    "xgoogcredential",
+    "xgoogsignature",
+    "clientsecret",
+    "sig",
     "subscriptionkey",
     "authorization",
 ];
