@@ -227,7 +227,7 @@ impl<'a> Stripper<'a> {
 }
 
 /// Query parameters that carry credentials, without punctuation, in lower case.
-const SECRET_PARAMETERS: [&str; 10] = [
+const SECRET_PARAMETERS: [&str; 14] = [
     "key",
     "apikey",
     "accesstoken",
