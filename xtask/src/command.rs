@@ -135,14 +135,15 @@ impl Cmd {
         String::from_utf8(output.stdout).with_context(|| format!("the output of `{self}`"))
     }
 
-    /// Starts it; what it writes to standard output is to be read from the child, which has no input.
+    /// Starts it; what it writes to standard output is to be read from the child, whose input stays open, and empty, for as
+    /// long as that is held.
     ///
     /// # Errors
     ///
     /// It cannot be started.
     pub(crate) fn spawn(&self, workspace: &Workspace) -> Result<Child> {
         self.command(workspace)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting `{self}`"))

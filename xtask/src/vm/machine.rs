@@ -25,6 +25,7 @@ const MONITOR: &str = "monitor";
 
 /// A machine that runs. Dropping it takes its power away.
 pub(super) struct Machine {
+    /// With its input: at the end of that, QEMU would hang the guest's port up.
     child: Child,
     lines: Receiver<String>,
     monitor: PathBuf,
