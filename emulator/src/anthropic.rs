@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::Behaviour;
 use crate::reply::Answer;
 use crate::script::{Event, Script, Usage, id};
+use crate::tool::{self, CALL};
 
 /// The models that `/v1/models` lists. Every other name is answered just as well.
 const MODELS: &[&str] = &["claude-sonnet-4-5", "claude-opus-4-5", "claude-haiku-4-5"];
@@ -56,11 +57,35 @@ pub(crate) fn answer(parts: &Parts, body: &[u8], behaviour: &Behaviour) -> Answe
 }
 
 fn messages(request: &Value, length: usize, behaviour: &Behaviour) -> Answer {
-    let pieces = behaviour.pieces();
-    let usage = Usage::new(length, pieces.len());
+    let tool = tool::due(behaviour, request);
+    // The block, what it is before it has anything in it, and what brings that.
+    let (block, opened, deltas, reason) = match tool {
+        Some(tool) => {
+            let block = |input: &Value| json!({"type": "tool_use", "id": CALL, "name": tool.name, "input": input});
+            let input = tool.arguments.to_string();
+            let delta = json!({"type": "input_json_delta", "partial_json": input});
+            (
+                block(&tool.arguments),
+                block(&json!({})),
+                vec![delta],
+                "tool_use",
+            )
+        }
+        None => {
+            let delta = |piece| json!({"type": "text_delta", "text": piece});
+            let deltas: Vec<Value> = behaviour.pieces().into_iter().map(delta).collect();
+            let block = json!({"type": "text", "text": behaviour.text()});
+            (
+                block,
+                json!({"type": "text", "text": ""}),
+                deltas,
+                "end_turn",
+            )
+        }
+    };
+    let usage = Usage::new(length, deltas.len());
     if request["stream"].as_bool() != Some(true) {
-        let content = json!([{"type": "text", "text": behaviour.text()}]);
-        let body = message(request, &content, &json!("end_turn"), usage);
+        let body = message(request, &json!([block]), &json!(reason), usage);
         return Answer::Json {
             status: StatusCode::OK,
             body,
@@ -79,23 +104,21 @@ fn messages(request: &Value, length: usize, behaviour: &Behaviour) -> Answer {
         output: 1,
     };
     let empty = message(request, &json!([]), &Value::Null, opening);
-    let block = json!({"type": "text", "text": ""});
     push("message_start", json!({"message": empty}));
     push(
         "content_block_start",
-        json!({"index": 0, "content_block": block}),
+        json!({"index": 0, "content_block": opened}),
     );
     push("ping", json!({}));
-    let closing = 3 + pieces.len();
-    for piece in pieces {
-        let delta = json!({"type": "text_delta", "text": piece});
+    let closing = 3 + deltas.len();
+    for delta in deltas {
         push("content_block_delta", json!({"index": 0, "delta": delta}));
     }
     push("content_block_stop", json!({"index": 0}));
     push(
         "message_delta",
         json!({
-            "delta": {"stop_reason": "end_turn", "stop_sequence": null},
+            "delta": {"stop_reason": reason, "stop_sequence": null},
             "usage": {"output_tokens": usage.output},
         }),
     );

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How an answer is given: its text, its size, its pace, and how it ends.
+//! How an answer is given: its text, its size, its pace, how it ends, and what is wrong with it.
 //!
 //! An emulator has one default, and each request may override parts of it with the
 //! [`x-emulator`](crate::BEHAVIOUR_HEADER) header, so that one emulator serves a whole test suite.
@@ -8,6 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::StatusCode;
+
+use crate::malformed::{self, Malformed};
+use crate::tool::Tool;
 
 /// How answers are given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +21,24 @@ pub struct Behaviour {
     pub bytes: Option<usize>,
     /// The text comes in this many pieces when streamed; by default one a word.
     pub events: Option<usize>,
-    /// The pause between two events of a stream.
+    /// The pause between two events of a stream, or between two writes of [`Self::trickle`].
     pub delay: Duration,
     /// How a stream ends.
     pub ending: Ending,
     /// Answer with this error instead, in the provider's own form.
     pub status: Option<StatusCode>,
+    /// Seconds after which the client is to come again, in a `Retry-After` beside the error.
+    pub retry_after: Option<u64>,
+    /// Call this tool first, if the request offers it.
+    pub tool: Option<Tool>,
+    /// Write the answer this many bytes at a time, as they are below TLS, head included.
+    pub trickle: Option<usize>,
+    /// End the connection after this many bytes of the answer, counted in the same way.
+    pub cut_after: Option<usize>,
+    /// What the cut looks like.
+    pub cut: Cut,
+    /// Answer with this instead.
+    pub malformed: Option<&'static Malformed>,
     /// Read the request's body without looking at it, then answer with [`bytes`](Self::bytes) bytes
     /// that mean nothing, and record nothing: for measuring what is in between.
     pub sink: bool,
@@ -43,6 +58,12 @@ impl Default for Behaviour {
             delay: Duration::ZERO,
             ending: Ending::Complete,
             status: None,
+            retry_after: None,
+            tool: None,
+            trickle: None,
+            cut_after: None,
+            cut: Cut::Fin,
+            malformed: None,
             sink: false,
             tick: None,
             echo: false,
@@ -61,12 +82,28 @@ pub enum Ending {
     /// After the last piece of text the stream is broken off, so that no one can take it for
     /// complete.
     Cut,
+    /// Not at all: the last piece of text comes again and again, as fast as the delay allows.
+    Endless,
+}
+
+/// How a connection ends where an answer is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cut {
+    /// TCP ends, TLS does not say goodbye: as when a process dies.
+    #[default]
+    Fin,
+    /// TCP is reset.
+    Reset,
+    /// TLS says goodbye: nothing but the framing of HTTP tells that something is missing.
+    Close,
 }
 
 /// A part of an `x-emulator` header that means nothing here.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is not one of answer=, bytes=, events=, delay-ms=, status=, idle, cut, sink, tick-ms=, echo"
+    "`{0}` is not one of answer=, bytes=, events=, delay-ms=, idle, cut, endless, status=, retry-after=, \
+     trickle=, cut-after=, reset, close, malformed=, sink, tick-ms=, echo"
 )]
 pub struct BehaviourError(String);
 
@@ -101,8 +138,15 @@ impl Behaviour {
             ("events", Some(n)) => self.events = Some(n.parse().ok()?),
             ("delay-ms", Some(n)) => self.delay = Duration::from_millis(n.parse().ok()?),
             ("status", Some(code)) => self.status = Some(StatusCode::from_str(code).ok()?),
+            ("retry-after", Some(n)) => self.retry_after = Some(n.parse().ok()?),
+            ("trickle", Some(n)) => self.trickle = Some(n.parse().ok().filter(|n| *n > 0)?),
+            ("cut-after", Some(n)) => self.cut_after = Some(n.parse().ok()?),
+            ("malformed", Some(name)) => self.malformed = Some(malformed::find(name)?),
             ("idle", None) => self.ending = Ending::Idle,
             ("cut", None) => self.ending = Ending::Cut,
+            ("endless", None) => self.ending = Ending::Endless,
+            ("reset", None) => self.cut = Cut::Reset,
+            ("close", None) => self.cut = Cut::Close,
             ("sink", None) => self.sink = true,
             ("tick-ms", Some(n)) => self.tick = Some(Duration::from_millis(n.parse().ok()?)),
             ("echo", None) => self.echo = true,
@@ -186,6 +230,8 @@ mod tests {
             "status=9999",
             "events",
             "bytes=-1",
+            "trickle=0",
+            "malformed=nothing of the kind",
         ] {
             let error = Behaviour::default().with(wrong).unwrap_err();
             assert_eq!(error, BehaviourError(wrong.to_owned()), "{wrong}");

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::Behaviour;
 use crate::reply::Answer;
 use crate::script::{Event, Script, Usage, id};
+use crate::tool;
 
 /// The models that are listed. Every other name is answered just as well.
 const MODELS: &[&str] = &["gemini-2.5-pro", "gemini-2.5-flash", "gemini-embedding-001"];
@@ -37,7 +38,18 @@ pub(crate) fn answer(parts: &Parts, body: &[u8], behaviour: &Behaviour) -> Answe
     let Ok(request) = serde_json::from_slice::<Value>(body) else {
         return refuse(StatusCode::BAD_REQUEST, "Invalid JSON payload received.");
     };
-    let pieces = behaviour.pieces();
+    // The whole answer as one part, and the parts that bring it.
+    let text = |text: String| json!({ "text": text });
+    let (answer, pieces) = match tool::due(behaviour, &request) {
+        Some(tool) => {
+            let call = json!({"functionCall": {"name": tool.name, "args": tool.arguments}});
+            (call.clone(), vec![call])
+        }
+        None => (
+            text(behaviour.text()),
+            behaviour.pieces().into_iter().map(text).collect(),
+        ),
+    };
     let usage = Usage::new(body.len(), pieces.len());
     let whole = |body: Value, usage| Answer::Json {
         status: StatusCode::OK,
@@ -45,15 +57,15 @@ pub(crate) fn answer(parts: &Parts, body: &[u8], behaviour: &Behaviour) -> Answe
         usage,
     };
     match verb {
-        "generateContent" => whole(content(name, behaviour.text().as_ref(), Some(usage)), usage),
+        "generateContent" => whole(content(name, &answer, Some(usage)), usage),
         "streamGenerateContent" => {
             let query = parts.uri.query().unwrap_or_default();
             let mut events: Vec<Value> = pieces
                 .iter()
-                .map(|piece| content(name, piece.as_ref(), None))
+                .map(|piece| content(name, piece, None))
                 .collect();
             let closing = events.len();
-            events.push(content(name, "", Some(usage)));
+            events.push(content(name, &text(String::new()), Some(usage)));
             match query.split('&').any(|it| it == "alt=sse") {
                 true => Answer::Stream(Script {
                     events: events.iter().map(Event::unnamed).collect(),
@@ -79,9 +91,8 @@ pub(crate) fn answer(parts: &Parts, body: &[u8], behaviour: &Behaviour) -> Answe
 const VECTOR: [f64; 3] = [0.0, 0.6, 0.8];
 
 /// A response, or a part of one; the last part has the reason and the usage.
-fn content(model: &str, text: &str, usage: Option<Usage>) -> Value {
-    let mut candidate =
-        json!({"index": 0, "content": {"role": "model", "parts": [{"text": text}]}});
+fn content(model: &str, part: &Value, usage: Option<Usage>) -> Value {
+    let mut candidate = json!({"index": 0, "content": {"role": "model", "parts": [part]}});
     let mut body = json!({"modelVersion": model, "responseId": id("")});
     if let Some(Usage { input, output }) = usage {
         candidate["finishReason"] = json!("STOP");

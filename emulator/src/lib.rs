@@ -11,8 +11,10 @@
 //! arrived is its purpose. Give it made-up keys only.
 //!
 //! The path of a request, by module: `server` accepts and terminates TLS, `provider` says whose API
-//! it is, `auth` checks the key, `openai`, `anthropic`, `gemini`, `bedrock` (and `compatible`, for Copilot and Azure) write the answer as a `script` of events,
-//! `reply` sends it at the pace that the [`Behaviour`] asks for, `record` keeps what came in.
+//! it is, `auth` checks the key, `openai`, `anthropic`, `gemini`, `bedrock` (and `compatible`, for
+//! Copilot and Azure) write the answer as a `script` of events (or the call of a `tool`), `reply`
+//! sends it at the pace that the [`Behaviour`] asks for, `server::wire` slows it down, cuts it off or
+//! puts something `malformed` in its place, `record` keeps what came in.
 #![forbid(unsafe_code)]
 
 mod anthropic;
@@ -22,6 +24,7 @@ mod bedrock;
 mod behaviour;
 mod compatible;
 mod gemini;
+mod malformed;
 mod openai;
 mod options;
 mod provider;
@@ -30,13 +33,16 @@ mod reply;
 mod script;
 mod server;
 mod ticker;
+mod tool;
 mod websocket;
 
-pub use behaviour::{Behaviour, BehaviourError, Ending};
+pub use behaviour::{Behaviour, BehaviourError, Cut, Ending};
+pub use malformed::Malformed;
 pub use options::{Alpn, Options, WebSocketMode};
 pub use provider::Provider;
 pub use record::Record;
 pub use server::{Emulator, Handle, StartError};
+pub use tool::Tool;
 
 /// The request header that overrides the [`Behaviour`] for one request, e.g.
 /// `x-emulator: events=100, delay-ms=20` or `x-emulator: status=429`.

@@ -133,6 +133,11 @@ struct Args {
     #[arg(long)]
     cut: bool,
 
+    /// What the first request for an answer gets instead, the second, and so on: as in an x-emulator header,
+    /// "status=429, retry-after=1"
+    #[arg(long, value_name = "ORDER")]
+    first: Vec<String>,
+
     /// Append what was sent to this file, one JSON object a line
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -243,6 +248,7 @@ fn options(args: Args) -> Result<Options> {
             },
             ..Behaviour::default()
         },
+        first: args.first,
         keep_records: false,
         record_file: args.record,
         record_bodies: args.record_bodies,

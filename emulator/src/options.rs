@@ -28,6 +28,9 @@ pub struct Options {
     pub alpn: Alpn,
     /// What every answer looks like unless the request says otherwise.
     pub behaviour: Behaviour,
+    /// What the first requests for an answer get instead, in order: each as in an `x-emulator` header.
+    /// (A request for an answer is a POST with the right key, elsewhere than at Copilot's tools.)
+    pub first: Vec<String>,
     /// Keep records in memory, for [`Handle::records`](crate::Handle::records).
     pub keep_records: bool,
     /// Append records to this file, one JSON object a line.
@@ -49,6 +52,7 @@ impl Options {
             websocket: WebSocketMode::Accept,
             alpn: Alpn::Both,
             behaviour: Behaviour::default(),
+            first: Vec::new(),
             keep_records: true,
             record_file: None,
             record_bodies: false,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use serde_json::Value;
@@ -55,6 +55,15 @@ impl Answer {
     }
 
     pub(crate) fn into_response(self, behaviour: &Behaviour) -> Response<Reply> {
+        let mut response = self.on_time(behaviour);
+        if let (Some(_), Some(seconds)) = (behaviour.status, behaviour.retry_after) {
+            let headers = response.headers_mut();
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    fn on_time(self, behaviour: &Behaviour) -> Response<Reply> {
         match self {
             Self::Json { status, body, .. } => {
                 let mut response = Response::new(Reply::whole(Bytes::from(body.to_string())));
@@ -176,10 +185,13 @@ impl Body for Reply {
             self.pause = None;
         }
         if let Some(chunk) = self.chunks.pop_front() {
+            if self.chunks.is_empty() && self.ending == Ending::Endless {
+                self.chunks.push_back(chunk.clone());
+            }
             let pause = match (self.chunks.is_empty(), self.ending) {
                 (false, _) => self.delay,
                 (true, Ending::Cut) => self.delay.max(BEFORE_CUT),
-                (true, Ending::Complete | Ending::Idle) => Duration::ZERO,
+                (true, Ending::Complete | Ending::Idle | Ending::Endless) => Duration::ZERO,
             };
             if !pause.is_zero() {
                 self.pause = Some(Box::pin(tokio::time::sleep(pause)));
@@ -190,7 +202,7 @@ impl Body for Reply {
             Ending::Complete => Poll::Ready(None),
             Ending::Cut => Poll::Ready(Some(Err(CutOff))),
             // Nothing will wake this task but the connection's end: that is what idle means.
-            Ending::Idle => Poll::Pending,
+            Ending::Idle | Ending::Endless => Poll::Pending,
         }
     }
 

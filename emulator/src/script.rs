@@ -81,7 +81,9 @@ impl Script {
     pub(crate) fn until(mut self, ending: crate::Ending) -> Vec<Event> {
         match ending {
             crate::Ending::Complete => {}
-            crate::Ending::Idle | crate::Ending::Cut => self.events.truncate(self.closing),
+            crate::Ending::Idle | crate::Ending::Cut | crate::Ending::Endless => {
+                self.events.truncate(self.closing);
+            }
         }
         self.events
     }

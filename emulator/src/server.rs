@@ -6,11 +6,13 @@
 //! network namespace belongs to a thread, and callers choose it by being in it.
 
 mod connection;
+mod wire;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
@@ -18,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::authority::Authority;
 use crate::record::Recorder;
-use crate::{Options, Record};
+use crate::{Behaviour, BehaviourError, Options, Record};
 
 /// Starts emulators.
 #[derive(Debug)]
@@ -54,6 +56,9 @@ pub enum StartError {
     /// The TLS configuration was refused.
     #[error("configuring TLS: {0}")]
     Tls(#[source] rustls::Error),
+    /// One of `Options::first` means nothing.
+    #[error("the first answers: {0}")]
+    First(#[from] BehaviourError),
     /// The record file could not be opened.
     #[error("opening the record file: {0}")]
     Record(#[source] io::Error),
@@ -69,6 +74,10 @@ impl Emulator {
     /// See [`StartError`].
     pub fn start(options: Options) -> Result<Handle, StartError> {
         let authority = Authority::new(&options.names, options.alpn)?;
+        let first = options.first.iter();
+        let first = first
+            .map(|it| options.behaviour.with(it))
+            .collect::<Result<_, _>>()?;
         let recorder = Arc::new(Recorder::new(&options).map_err(StartError::Record)?);
         let listeners = bind(&options.listen)?;
         let addresses = listeners.iter().map(|(address, _)| *address).collect();
@@ -79,6 +88,7 @@ impl Emulator {
             .map_err(StartError::Runtime)?;
         let server = Arc::new(Server {
             options,
+            first: Mutex::new(first),
             recorder: Arc::clone(&recorder),
             connections: AtomicU64::new(0),
         });
@@ -165,6 +175,8 @@ impl Drop for Handle {
 /// What every connection shares.
 struct Server {
     options: Options,
+    /// What is left of [`Options::first`].
+    first: Mutex<VecDeque<Behaviour>>,
     recorder: Arc<Recorder>,
     connections: AtomicU64,
 }

@@ -204,10 +204,9 @@ async fn a_request_chooses_its_own_behaviour() {
             .insert("x-emulator", wish.parse().unwrap());
         client.send(request).await
     };
-    assert_eq!(
-        send("status=429", json!({})).await.status,
-        StatusCode::TOO_MANY_REQUESTS
-    );
+    let busy = send("status=429, retry-after=3", json!({})).await;
+    assert_eq!(busy.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(busy.headers["retry-after"], "3");
     assert_eq!(
         send("nonsense", json!({})).await.status,
         StatusCode::BAD_REQUEST

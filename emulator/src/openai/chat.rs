@@ -8,13 +8,25 @@ use super::model_of;
 use crate::Behaviour;
 use crate::reply::Answer;
 use crate::script::{Event, Script, Usage, id, now};
+use crate::tool::{self, CALL, Tool};
 
 /// Answers `POST /v1/chat/completions`.
 pub(crate) fn answer(request: &Value, length: usize, behaviour: &Behaviour) -> Answer {
     if request["stream"].as_bool() == Some(true) {
         return Answer::Stream(script(request, length, behaviour));
     }
-    let tokens = Usage::new(length, behaviour.pieces().len());
+    let mut message = json!({
+        "role": "assistant", "content": behaviour.text(), "refusal": null, "annotations": [],
+    });
+    let (pieces, finish) = match tool::due(behaviour, request) {
+        Some(tool) => {
+            message["content"] = Value::Null;
+            message["tool_calls"] = calls(tool);
+            (1, "tool_calls")
+        }
+        None => (behaviour.pieces().len(), "stop"),
+    };
+    let tokens = Usage::new(length, pieces);
     let body = json!({
         "id": id("chatcmpl-"),
         "object": "chat.completion",
@@ -22,11 +34,9 @@ pub(crate) fn answer(request: &Value, length: usize, behaviour: &Behaviour) -> A
         "model": model_of(request),
         "choices": [{
             "index": 0,
-            "message": {
-                "role": "assistant", "content": behaviour.text(), "refusal": null, "annotations": [],
-            },
+            "message": message,
             "logprobs": null,
-            "finish_reason": "stop",
+            "finish_reason": finish,
         }],
         "usage": usage(tokens),
         "service_tier": "default",
@@ -39,8 +49,14 @@ pub(crate) fn answer(request: &Value, length: usize, behaviour: &Behaviour) -> A
 }
 
 fn script(request: &Value, length: usize, behaviour: &Behaviour) -> Script {
-    let pieces = behaviour.pieces();
-    let tokens = Usage::new(length, pieces.len());
+    let (deltas, finish): (Vec<Value>, _) = match tool::due(behaviour, request) {
+        Some(tool) => (vec![json!({"tool_calls": calls(tool)})], "tool_calls"),
+        None => {
+            let pieces = behaviour.pieces().into_iter();
+            (pieces.map(|it| json!({"content": it})).collect(), "stop")
+        }
+    };
+    let tokens = Usage::new(length, deltas.len());
     let chunk_id = id("chatcmpl-");
     let created = now();
     let chunk = |choices: Value, usage: Value| {
@@ -57,14 +73,11 @@ fn script(request: &Value, length: usize, behaviour: &Behaviour) -> Script {
 
     let role = json!({"role": "assistant", "content": "", "refusal": null});
     let mut events = vec![chunk(delta(role, Value::Null), Value::Null)];
-    for piece in pieces {
-        events.push(chunk(
-            delta(json!({"content": piece}), Value::Null),
-            Value::Null,
-        ));
+    for piece in deltas {
+        events.push(chunk(delta(piece, Value::Null), Value::Null));
     }
     let closing = events.len();
-    events.push(chunk(delta(json!({}), json!("stop")), Value::Null));
+    events.push(chunk(delta(json!({}), json!(finish)), Value::Null));
     if request["stream_options"]["include_usage"].as_bool() == Some(true) {
         events.push(chunk(json!([]), usage(tokens)));
     }
@@ -74,6 +87,14 @@ fn script(request: &Value, length: usize, behaviour: &Behaviour) -> Script {
         closing,
         usage: tokens,
     }
+}
+
+/// The call of a tool, in one piece even when it is streamed.
+fn calls(tool: &Tool) -> Value {
+    json!([{
+        "index": 0, "id": CALL, "type": "function",
+        "function": {"name": tool.name, "arguments": tool.arguments.to_string()},
+    }])
 }
 
 /// Usage as the two completion APIs write it.

@@ -8,15 +8,25 @@ use super::model_of;
 use crate::Behaviour;
 use crate::reply::Answer;
 use crate::script::{Event, Script, Usage, id, now};
+use crate::tool::{self, CALL, Tool};
 
 /// Answers `POST /v1/responses`.
 pub(crate) fn answer(request: &Value, length: usize, behaviour: &Behaviour) -> Answer {
     if request["stream"].as_bool() == Some(true) {
         return Answer::Stream(script(request, length, behaviour));
     }
-    let usage = Usage::new(length, behaviour.pieces().len());
-    let message = message(&id("msg_"), "completed", &[part(&behaviour.text())]);
-    let body = response(&id("resp_"), request, "completed", &[message], Some(usage));
+    let (item, pieces) = match tool::due(behaviour, request) {
+        Some(tool) => {
+            let arguments = tool.arguments.to_string();
+            (call(&id("fc_"), tool, "completed", &arguments), 1)
+        }
+        None => (
+            message(&id("msg_"), "completed", &[part(&behaviour.text())]),
+            behaviour.pieces().len(),
+        ),
+    };
+    let usage = Usage::new(length, pieces);
+    let body = response(&id("resp_"), request, "completed", &[item], Some(usage));
     Answer::Json {
         status: StatusCode::OK,
         body,
@@ -45,6 +55,10 @@ pub(crate) fn script(request: &Value, length: usize, behaviour: &Behaviour) -> S
             closing,
             usage,
         };
+    }
+
+    if let Some(tool) = tool::due(behaviour, request) {
+        return calling(events, &response_id, request, Usage::new(length, 1), tool);
     }
 
     let item_id = id("msg_");
@@ -90,6 +104,49 @@ pub(crate) fn script(request: &Value, length: usize, behaviour: &Behaviour) -> S
     }
 }
 
+/// The events of a response that calls a tool.
+fn calling(
+    mut events: Sequence,
+    response_id: &str,
+    request: &Value,
+    usage: Usage,
+    tool: &Tool,
+) -> Script {
+    let item_id = id("fc_");
+    let arguments = tool.arguments.to_string();
+    let of_item = |field: &str, value: Value| {
+        let mut data = json!({"item_id": item_id, "output_index": 0});
+        data[field] = value;
+        data
+    };
+    let started = call(&item_id, tool, "in_progress", "");
+    events.push(
+        "response.output_item.added",
+        json!({"output_index": 0, "item": started}),
+    );
+    events.push(
+        "response.function_call_arguments.delta",
+        of_item("delta", json!(arguments)),
+    );
+    let closing = events.len();
+    let finished = call(&item_id, tool, "completed", &arguments);
+    events.push(
+        "response.function_call_arguments.done",
+        of_item("arguments", json!(arguments)),
+    );
+    events.push(
+        "response.output_item.done",
+        json!({"output_index": 0, "item": finished}),
+    );
+    let done = response(response_id, request, "completed", &[finished], Some(usage));
+    events.push("response.completed", json!({"response": done}));
+    Script {
+        events: events.events,
+        closing,
+        usage,
+    }
+}
+
 /// Events, each with its type and its number.
 #[derive(Default)]
 struct Sequence {
@@ -122,6 +179,13 @@ fn part(text: &str) -> Value {
 fn message(item_id: &str, status: &str, content: &[Value]) -> Value {
     json!({
         "id": item_id, "type": "message", "status": status, "role": "assistant", "content": content,
+    })
+}
+
+fn call(item_id: &str, tool: &Tool, status: &str, arguments: &str) -> Value {
+    json!({
+        "id": item_id, "type": "function_call", "status": status, "call_id": CALL, "name": tool.name,
+        "arguments": arguments,
     })
 }
 

@@ -2,11 +2,12 @@
 //! One TLS connection: HTTP/1.1 or HTTP/2, request by request.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::Server;
+use super::wire::{Order, Orders, Wire};
 use crate::provider::host;
 use crate::record::Arrival;
 use crate::reply::{Answer, Reply};
@@ -30,11 +32,26 @@ const SINK_BYTES: usize = 1024;
 /// Request headers up to this size are read; a gateway in front has a smaller limit of its own.
 const MAX_HEADER_BYTES: u32 = 256 << 10;
 
+/// What the requests of one connection share.
+struct Connection {
+    number: u64,
+    /// Requests so far.
+    requests: AtomicU32,
+    orders: Orders,
+}
+
 /// Serves a connection until either side closes it.
 pub(super) async fn serve(server: Arc<Server>, number: u64, stream: TlsStream<TcpStream>) {
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let io = TokioIo::new(stream);
-    let service = service_fn(move |request| handle(Arc::clone(&server), number, request));
+    let orders = Orders::default();
+    let io = TokioIo::new(Wire::new(stream, orders.clone()));
+    let connection = Arc::new(Connection {
+        number,
+        requests: AtomicU32::new(0),
+        orders,
+    });
+    let service =
+        service_fn(move |request| handle(Arc::clone(&server), Arc::clone(&connection), request));
     // How a connection ends is the client's business: the requests on it were recorded.
     if http2 {
         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -55,17 +72,20 @@ pub(super) async fn serve(server: Arc<Server>, number: u64, stream: TlsStream<Tc
 
 async fn handle(
     server: Arc<Server>,
-    connection: u64,
+    connection: Arc<Connection>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
+    // Clients number their requests with odd numbers (RFC 9113, section 5.1.1).
+    let stream = 2 * connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let provider = Provider::of(&host(&parts), &parts);
-    let behaviour = match behaviour(&server.options.behaviour, &parts) {
+    let admitted = auth::check(provider, &parts.headers, &server.options);
+    let behaviour = match behaviour(&server, &parts, admitted.is_ok()) {
         Ok(behaviour) => behaviour,
         Err(answer) => return Ok(answer.into_response(&Behaviour::default())),
     };
-    if behaviour.sink && auth::check(provider, &parts.headers, &server.options).is_ok() {
+    if behaviour.sink && admitted.is_ok() {
         return Ok(sink(body, behaviour.bytes).await);
     }
     if let Some(every) = behaviour.tick
@@ -81,7 +101,7 @@ async fn handle(
         collect(body).await
     };
     let mut opened = None;
-    let answer = match auth::check(provider, &parts.headers, &server.options) {
+    let answer = match admitted {
         Err(refusal) => {
             let (status, body) = auth::refuse(provider, refusal);
             Answer::Json {
@@ -109,7 +129,7 @@ async fn handle(
 
     let status = opened.as_ref().map_or(answer.status(), Response::status);
     let kept = server.recorder.keep(&Arrival {
-        connection,
+        connection: connection.number,
         provider,
         parts: &parts,
         websocket,
@@ -130,7 +150,7 @@ async fn handle(
                 let recorder = &server.recorder;
                 let session = Session {
                     parts,
-                    connection,
+                    connection: connection.number,
                     recorder,
                     behaviour,
                 };
@@ -140,18 +160,28 @@ async fn handle(
         });
         return Ok(response);
     }
-    let mut response = answer.into_response(&behaviour);
+    connection.orders.give(Order::of(&behaviour, stream));
+    let malformed = behaviour.malformed.and_then(|it| it.response());
+    let mut response = malformed.unwrap_or_else(|| answer.into_response(&behaviour));
     label(provider, &mut response);
     Ok(response)
 }
 
-/// The default behaviour with the request's own wishes.
-fn behaviour(default: &Behaviour, parts: &Parts) -> Result<Behaviour, Answer> {
+/// The default behaviour with the request's own wishes; or, for the first requests for an answer,
+/// what was laid out for them.
+fn behaviour(server: &Server, parts: &Parts, admitted: bool) -> Result<Behaviour, Answer> {
     let Some(overrides) = parts.headers.get(BEHAVIOUR_HEADER) else {
-        return Ok(default.clone());
+        let asks = parts.method == Method::POST && !parts.uri.path().starts_with("/mcp/");
+        let mut first = server.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = if admitted && asks {
+            first.pop_front()
+        } else {
+            None
+        };
+        return Ok(next.unwrap_or_else(|| server.options.behaviour.clone()));
     };
     let overrides = String::from_utf8_lossy(overrides.as_bytes());
-    default.with(&overrides).map_err(|error| {
+    server.options.behaviour.with(&overrides).map_err(|error| {
         openai::error(
             StatusCode::BAD_REQUEST,
             BEHAVIOUR_HEADER,

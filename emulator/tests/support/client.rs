@@ -44,6 +44,7 @@ pub(crate) fn get(host: &str, path: &str) -> Request<String> {
 /// What came back.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
+    pub(crate) headers: http::HeaderMap,
     /// The body ended as it should.
     pub(crate) complete: bool,
     /// The body had neither ended nor failed when the time was up.
@@ -64,6 +65,7 @@ impl Reply {
         let (parts, mut incoming) = response.into_parts();
         let mut reply = Self {
             status: parts.status,
+            headers: parts.headers,
             complete: false,
             open: false,
             body: Vec::new(),
@@ -196,7 +198,12 @@ pub(crate) async fn websocket(emulator: &Handle, credential: &str) -> Result<Soc
     Ok(Socket(socket))
 }
 
-async fn tls(emulator: &Handle, ca: &str, alpn: &[u8]) -> io::Result<TlsStream<TcpStream>> {
+/// A connection and nothing on it.
+pub(crate) async fn tls(
+    emulator: &Handle,
+    ca: &str,
+    alpn: &[u8],
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
