@@ -23,18 +23,23 @@ pub fn gateway_answers(
     providers: &Providers,
 ) -> Result<()> {
     network::inside(namespace, || {
-        let address = |port| SocketAddr::from((Ipv4Addr::from(endpoints.v4), port));
-        let failure = |port| format!("the gateway does not answer on {}", address(port));
-        // All are asked before the first is heard: the proxy is one thread, and answers them in one go.
-        let mut asked = Vec::new();
-        for port in providers.iter().map(|it| it.port) {
-            asked.push((port, ask(address(port)).with_context(|| failure(port))?));
-        }
-        for (port, stream) in asked {
-            hear(stream).with_context(|| failure(port))?;
-        }
-        Ok(())
+        let address = Ipv4Addr::from(endpoints.v4);
+        all_answer(address, providers.iter().map(|it| it.port))
     })
+}
+
+fn all_answer(address: Ipv4Addr, ports: impl Iterator<Item = u16>) -> Result<()> {
+    let address = |port| SocketAddr::from((address, port));
+    let failure = |port| format!("the gateway does not answer on {}", address(port));
+    // All are asked before the first is heard: the proxy is one thread, and answers them in one go.
+    let mut asked = Vec::new();
+    for port in ports {
+        asked.push((port, ask(address(port)).with_context(|| failure(port))?));
+    }
+    for (port, stream) in asked {
+        hear(stream).with_context(|| failure(port))?;
+    }
+    Ok(())
 }
 
 fn ask(address: SocketAddr) -> Result<TcpStream> {
@@ -55,4 +60,46 @@ fn hear(mut stream: TcpStream) -> Result<()> {
         "it said something other than its health"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A port where each connection is answered so.
+    fn port(answer: &'static str) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 1024];
+                let count = stream.read(&mut request).unwrap();
+                assert!(request[..count].starts_with(b"GET /health HTTP/1.1\r\n"));
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn every_port_is_asked_for_its_health_and_the_one_that_fails_is_named() {
+        let healthy = port("HTTP/1.1 200 OK\r\n\r\n");
+        let unconfigured = port("HTTP/1.1 503 Service Unavailable\r\n\r\n");
+        let check = |ports: &[u16]| all_answer(Ipv4Addr::LOCALHOST, ports.iter().copied());
+        check(&[healthy, unconfigured, healthy]).unwrap();
+
+        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let nobody = closed.local_addr().unwrap().port();
+        drop(closed);
+        for wrong in [nobody, port(""), port("HTTP/1.1 404 Not Found\r\n\r\n")] {
+            for ports in [[wrong, healthy, healthy], [healthy, unconfigured, wrong]] {
+                let error = check(&ports).unwrap_err().to_string();
+                assert!(error.ends_with(&format!(":{wrong}")), "{error}");
+            }
+        }
+    }
 }
