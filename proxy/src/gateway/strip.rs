@@ -335,8 +335,17 @@ pub(crate) fn strip_response(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
+    drop_overridden_length(headers);
     for name in DROPPED {
         headers.remove(name);
+    }
+}
+
+/// A length beside a transfer encoding means nothing, and the body was read without it (RFC 9112, section 6.3): passed on, it
+/// would cut the body off and make it look whole.
+pub(crate) fn drop_overridden_length(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
     }
 }
 

@@ -3,6 +3,8 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+use crate::gateway::strip::drop_overridden_length;
+
 /// Of this hop, whatever `Connection` says. `Trailer` stays: trailers are carried on, and those that it does not name are
 /// not.
 const HOP: [HeaderName; 6] = [
@@ -31,6 +33,7 @@ pub(super) fn strip_request(headers: &mut HeaderMap) {
 
 /// Strips an answer. Where else the host can be reached (`Alt-Svc`) is nothing that the workload could reach.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
+    drop_overridden_length(headers);
     strip(headers);
     headers.remove(header::ALT_SVC);
 }
@@ -101,5 +104,8 @@ mod tests {
             ("set-cookie", "a=b"),
         ];
         assert_eq!(left(&response, strip_response), "server set-cookie");
+        let both = [("content-length", "3"), ("transfer-encoding", "chunked")];
+        assert_eq!(left(&both, strip_response), "");
+        assert_eq!(left(&both[..1], strip_response), "content-length");
     }
 }

@@ -409,3 +409,15 @@ async fn a_long_path_goes_on_whole_and_is_not_written_down_whole() {
     let line = &doors.audit(1).await[0];
     assert_eq!(line["path"].as_str(), path.get(..512));
 }
+
+/// With both, the length means nothing (RFC 9112, section 6.3); passed on, it would cut the answer off.
+#[tokio::test]
+async fn an_answer_with_chunks_beside_a_length_is_whole() {
+    const BOTH: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+                        9\r\nall of it\r\n0\r\n\r\n";
+    let site = Site::answering(BOTH).await;
+    let doors = Doors::new(&["example.com"], &[("example.com", site.address)]);
+    let reply = ask(&doors, get("example.com", "/")).await;
+    assert_eq!((reply.status, text(&reply)), (200, "all of it"));
+    assert_eq!(reply.header("content-length"), None);
+}
