@@ -112,12 +112,10 @@ impl Environment {
             own.iter()
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
-        if endpoints.transparent != 0 {
-            for (name, value) in clients::SWITCHES {
-                // What the user has set stays.
-                let name = OsString::from(name);
-                variables.entry(name).or_insert_with(|| value.into());
-            }
+        let by_name = endpoints.transparent != 0;
+        for (name, value) in clients::switches(providers, credentials, by_name) {
+            let name = OsString::from(name);
+            variables.entry(name).or_insert_with(|| value.into());
         }
         variables.retain(|name, _| !excluded(name));
         for (name, value) in &requested.explicit {

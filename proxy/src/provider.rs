@@ -150,7 +150,7 @@ impl Template {
     /// Whether the value tells where the gateway is.
     #[must_use]
     pub fn is_address(&self) -> bool {
-        self.0.contains("{url}")
+        self.0.starts_with("{url}")
     }
 
     /// Whether the value holds the placeholder.
@@ -334,8 +334,6 @@ mod tests {
                 ("CODEX_API_KEY", "sk-placeholder-for-api-proxy".to_owned()),
                 ("OPENAI_API_KEY", "sk-placeholder-for-api-proxy".to_owned()),
                 ("OPENAI_BASE_URL", "http://172.30.0.30:10000".to_owned()),
-                ("OPENCODE_DISABLE_AUTOUPDATE", "1".to_owned()),
-                ("OPENCODE_DISABLE_MODELS_FETCH", "1".to_owned()),
             ]
         );
         let v6 = table.get("anthropic").unwrap();

@@ -5,14 +5,17 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// What programs need to behave on the user's terminal and in the user's language, and where the host has the
-/// certificates that it trusts; nothing that says who he is.
+/// certificates that it trusts; which model clients are to ask; nothing that says who he is.
 const PASS: &[&str] = &[
+    "ANTHROPIC_MODEL",
     "CI",
     "COLORTERM",
     "COLUMNS",
+    "COPILOT_MODEL",
     "CURL_CA_BUNDLE",
     "EDITOR",
     "FORCE_COLOR",
+    "GEMINI_MODEL",
     "GIT_SSL_CAINFO",
     "LANG",
     "LANGUAGE",

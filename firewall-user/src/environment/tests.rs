@@ -10,9 +10,15 @@ use crate::endpoints;
 const REAL: &str = "sk-real-0123456789";
 
 fn credentials() -> Credentials {
+    credentials_of(&["openai"])
+}
+
+fn credentials_of(providers: &[&str]) -> Credentials {
     let mut credentials = Credentials::new();
-    let credential = Credential::new(REAL.as_bytes().to_vec()).unwrap();
-    credentials.insert("openai", credential);
+    for provider in providers {
+        let credential = Credential::new(REAL.as_bytes().to_vec()).unwrap();
+        credentials.insert(provider, credential);
+    }
     credentials
 }
 
@@ -85,6 +91,7 @@ fn the_real_key_becomes_the_placeholder() {
         let environment = prepare(&host, &requested).unwrap();
         let expected = variables(&[
             ("CODEX_API_KEY", "sk-placeholder-for-api-proxy"),
+            ("GEMINI_CLI_TRUST_WORKSPACE", "true"),
             ("HOME", "/home/ada"),
             ("LOGNAME", "ada"),
             ("NO_PROXY", "localhost,127.0.0.1,::1,172.30.0.30"),
@@ -151,12 +158,29 @@ fn what_is_withheld_stays_out_and_is_named() {
     for name in [
         "GITHUB_TOKEN",
         "GH_TOKEN",
+        "GITHUB_API_TOKEN",
         "GITHUB_PAT",
+        "GH_ACCESS_TOKEN",
+        "GITHUB_PERSONAL_ACCESS_TOKEN",
+        "ACTIONS_RUNTIME_TOKEN",
+        "ACTIONS_RESULTS_URL",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
         "ACTIONS_ID_TOKEN_REQUEST_URL",
         "SUDO_COMMAND",
-        "GEMINI_API_KEY",
+        "SUDO_USER",
         "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "CLAUDE_CODE_OAUTH_TOKEN",
         "COPILOT_GITHUB_TOKEN",
+        "COPILOT_PROVIDER_API_KEY",
+        "COPILOT_TOKEN",
+        "GEMINI_API_KEY",
+        "GOOGLE_API_KEY",
+        "ALL_PROXY",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
         "https_proxy",
         "SSH_AUTH_SOCK",
     ] {
@@ -205,4 +229,50 @@ fn flags_decide_the_rest() {
         environment.variables()[OsStr::new("OPENAI_BASE_URL")],
         "http://172.30.0.30:10000/v1"
     );
+}
+
+#[test]
+fn clients_are_told_what_they_need() {
+    let switches = |of: &[&str], by_name: bool| {
+        let (providers, credentials) = (Providers::builtin(), credentials_of(of));
+        let switches = clients::switches(&providers, &credentials, by_name);
+        switches.map(|it| it.0).collect::<Vec<_>>()
+    };
+    let vertex = "GOOGLE_GENAI_USE_VERTEXAI";
+    assert!(switches(&[], false).is_empty());
+    assert!(switches(&["vertex"], false).contains(&vertex));
+    // Which of the two is the user's to say.
+    assert!(!switches(&["vertex", "gemini"], false).contains(&vertex));
+    let by_name = switches(&[], true);
+    assert!(by_name.iter().all(|it| it.starts_with("npm_")) && !by_name.is_empty());
+
+    let set = [("OPENCODE_DISABLE_AUTOUPDATE", "0")];
+    let environment = prepare(&set, &ALL).unwrap();
+    let name = OsStr::new("OPENCODE_DISABLE_AUTOUPDATE");
+    assert_eq!(environment.variables()[name], "0");
+}
+
+#[test]
+fn clients_are_told_of_the_proxy_only_when_asked_for() {
+    let providers = Providers::builtin();
+    let told = |doors, explicit_proxy| {
+        let endpoints = endpoints::for_run(endpoints::DEFAULT_ADDRESS, doors, &providers);
+        let of_gateway = of_gateway(&endpoints, &providers, &credentials(), explicit_proxy);
+        let proxy = |name: &str| of_gateway.get(OsStr::new(name)).cloned();
+        // Whatever is told, requests to the gateway take no way round.
+        for name in ["NO_PROXY", "no_proxy"] {
+            let expected = "localhost,127.0.0.1,::1,172.30.0.30";
+            assert_eq!(proxy(name).unwrap(), expected);
+        }
+        ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy"].map(proxy)
+    };
+    let open = endpoints::Doors::Open;
+    let url = Some(OsString::from("http://172.30.0.30:3128"));
+    assert_eq!(
+        told(open, ExplicitProxy::Told),
+        [url.clone(), url.clone(), url]
+    );
+    assert_eq!(told(open, ExplicitProxy::Untold), [None, None, None]);
+    let closed = endpoints::Doors::Closed;
+    assert_eq!(told(closed, ExplicitProxy::Told), [None, None, None]);
 }

@@ -46,10 +46,11 @@ pub fn for_run(
         files.push(codex_managed(etc, &base_url)?);
         files.push(codex_defaults(etc)?);
     }
-    if let Some(gemini) = providers.get("gemini")
-        && credentials.serve(gemini)
-    {
-        files.push(gemini::settings(etc)?);
+    let serves = |name| providers.get(name).is_some_and(|it| credentials.serve(it));
+    if serves("gemini") {
+        files.push(gemini::settings(etc, gemini::GEMINI)?);
+    } else if serves("vertex") {
+        files.push(gemini::settings(etc, gemini::VERTEX)?);
     }
     Ok(files)
 }

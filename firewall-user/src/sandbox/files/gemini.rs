@@ -10,15 +10,19 @@ use serde_json::{Map, Value, json};
 
 use super::PrivateFile;
 
+/// Whose key the client is to use, in its own words.
+pub(super) const GEMINI: &str = "gemini-api-key";
+pub(super) const VERTEX: &str = "vertex-ai";
+
 /// With a base URL alone the client chooses a way to log in that it then refuses, so it is told to use the key. Its
 /// statistics would only ask for a host that is out of reach. What else the host's administrator has set stays.
-pub(super) fn settings(etc: &Path) -> Result<PrivateFile> {
+pub(super) fn settings(etc: &Path, key: &str) -> Result<PrivateFile> {
     let path = PathBuf::from("gemini-cli/settings.json");
     let mut settings = host_settings(&etc.join(&path))?;
     set(
         &mut settings,
         &["security", "auth", "selectedType"],
-        json!("gemini-api-key"),
+        json!(key),
     );
     set(
         &mut settings,
@@ -59,7 +63,7 @@ mod tests {
     use super::*;
 
     fn written(etc: &Path) -> Value {
-        let file = settings(etc).unwrap();
+        let file = settings(etc, GEMINI).unwrap();
         assert_eq!(file.path, Path::new("gemini-cli/settings.json"));
         serde_json::from_str(&file.content).unwrap()
     }
@@ -88,7 +92,7 @@ mod tests {
         });
         assert_eq!(written(etc.path()), expected);
         fs::write(&path, "{").unwrap();
-        let error = settings(etc.path()).unwrap_err();
+        let error = settings(etc.path(), GEMINI).unwrap_err();
         assert!(error.to_string().contains("is not valid JSON"), "{error}");
     }
 }
