@@ -21,11 +21,12 @@ use crate::{
 const FILE: &str = include_str!("../data/contract.toml");
 
 /// What keyward does better on purpose: each has a case that would fail otherwise.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "a port in the target",
     "foreign credentials",
     "github tokens stay at github",
     "methods and paths",
+    "models",
     "own endpoints",
     "prometheus",
     "stripped headers",
@@ -37,6 +38,8 @@ const OURS: [&str; 8] = [
 struct Contract {
     /// Of each provider, one request of its inference API that goes out as it came.
     inference: BTreeMap<String, String>,
+    /// Of each provider, the command's variables.
+    environment: BTreeMap<String, BTreeMap<String, String>>,
     world: Vec<World>,
 }
 
@@ -136,6 +139,23 @@ fn every_provider_and_every_hole_has_its_cases() {
     assert_eq!(shown, OURS.into_iter().collect());
 }
 
+#[test]
+fn the_commands_variables_are_the_contracts() {
+    let contract = contract();
+    let address = Ipv4Addr::new(172, 30, 0, 30).into();
+    let environment = |it: &keyward_proxy::provider::Provider| {
+        it.workload_environment(address)
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let table = Providers::builtin();
+    let found: BTreeMap<_, _> = table
+        .iter()
+        .map(|it| (it.name.clone(), environment(it)))
+        .collect();
+    assert_eq!(found, contract.environment);
+}
+
 #[tokio::test]
 async fn over_http1() {
     hold(Speaks::Http1).await;
@@ -176,7 +196,13 @@ async fn hold(speaks: Speaks) {
                 let inference = contract.inference.get(name).map_or("", String::as_str);
                 let fill = |text: &str| {
                     let key = world.keys.get(name).map_or("", String::as_str);
+                    let responses =
+                        format!("{}/responses", if name == "openai" { "/v1" } else { "" });
+                    let another = inference.replace("/g:", "/x:").replace("/m/", "/x/");
                     text.replace("{inference}", inference)
+                        .replace("{inference of another}", &another)
+                        .replace("{responses}", &responses)
+                        .replace("{16 KiB}", &"a".repeat(16 * 1024))
                         .replace("{path}", inference.split(' ').nth(1).unwrap_or_default())
                         .replace("{placeholder}", &placeholder)
                         .replace("{key}", key)
@@ -243,7 +269,7 @@ fn requests(case: &Case) -> Vec<String> {
         for line in &case.lines {
             text.push_str(&format!("{line}\r\n"));
         }
-        if !case.body.is_empty() || line.starts_with("POST") || line.starts_with("{inference}") {
+        if !case.body.is_empty() || line.starts_with("POST") || line.starts_with("{inference") {
             text.push_str(&format!("Content-Length: {}\r\n", case.body.len()));
         }
         text + "\r\n" + &case.body
@@ -408,6 +434,34 @@ async fn a_websocket_carries_the_providers_own_credential() {
             !sent.contains("cookie") && !sent.contains("api_key"),
             "{sent}"
         );
+    }
+}
+
+/// At every provider; the harmless ones are in the table.
+#[tokio::test]
+async fn an_identifier_that_is_not_harmless_is_replaced() {
+    let contract = contract();
+    let upstream = Upstream::answering(Speaks::Http2, provider).await;
+    let world = &contract.world[0];
+    let keys = world.keys.iter().map(|(a, b)| (a.as_str(), b.as_str()));
+    let gateway = Gateway::serving(
+        upstream.address,
+        &upstream.ca,
+        "",
+        &keys.collect::<Vec<_>>(),
+    );
+    for (name, inference) in &contract.inference {
+        for id in ["", "a b", "a,b", "é", &"a".repeat(129)] {
+            let request = format!(
+                "{inference} HTTP/1.1\r\nHost: x\r\nX-Request-Id: {id}\r\nContent-Length: 0\r\n\r\n"
+            );
+            let reply = crate::support::ask(gateway.ports[name.as_str()], request).await;
+            assert_eq!(reply.status, 200, "{name}: {id:?}");
+            let given = reply.header("x-request-id").unwrap();
+            assert!(uuid::Uuid::parse_str(given).is_ok(), "{name}: {given:?}");
+            let seen = upstream.seen().pop().unwrap();
+            assert_eq!(seen.headers["x-request-id"], given, "{name}: {id:?}");
+        }
     }
 }
 

@@ -18,6 +18,8 @@ mod http_door;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod orders;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod retry;
@@ -45,3 +47,5 @@ mod usage;
 mod via;
 #[cfg(test)]
 mod websocket;
+#[cfg(test)]
+mod wire;

@@ -278,8 +278,18 @@ impl Gateway {
         toml: &str,
         keys: &[(&str, &str)],
     ) -> Self {
+        Self::trusting(upstream, &ca.pem, toml, keys)
+    }
+
+    /// The same for another's authority.
+    pub(crate) fn trusting(
+        upstream: SocketAddr,
+        ca: &str,
+        toml: &str,
+        keys: &[(&str, &str)],
+    ) -> Self {
         let mut raw: RawSettings = toml::from_str(toml).unwrap();
-        raw.upstream.ca_pem.push(ca.pem.clone());
+        raw.upstream.ca_pem.push(ca.to_owned());
         raw.upstream.system_roots.get_or_insert(false);
         // What a test's upstream prefers is what is spoken.
         raw.upstream.http1_connections.get_or_insert(0);
