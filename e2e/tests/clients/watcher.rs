@@ -31,7 +31,7 @@ pub(crate) struct Seen {
 }
 
 impl Watcher {
-    pub(crate) fn start(key: &'static str, placeholder: &'static str) -> Self {
+    pub(crate) fn start(key: &'static str, placeholder: String) -> Self {
         Self::of(
             firewall_user::cgroup::find_hierarchy().unwrap(),
             key,
@@ -40,7 +40,7 @@ impl Watcher {
     }
 
     /// Watches the workloads in one hierarchy of cgroups.
-    fn of(hierarchy: PathBuf, key: &'static str, placeholder: &'static str) -> Self {
+    fn of(hierarchy: PathBuf, key: &'static str, placeholder: String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -71,7 +71,7 @@ impl Watcher {
 #[derive(Debug, Default)]
 struct Watch {
     key: &'static str,
-    placeholder: &'static str,
+    placeholder: String,
     processes: BTreeSet<u32>,
     with_placeholder: BTreeSet<u32>,
     with_key: BTreeSet<String>,
@@ -108,7 +108,7 @@ impl Watch {
                 self.with_key
                     .insert(format!("/proc/{pid}/{file} of {}", name.trim()));
             }
-            if contains(&text, self.placeholder) {
+            if contains(&text, &self.placeholder) {
                 self.with_placeholder.insert(pid);
             }
         }
@@ -134,7 +134,11 @@ fn the_watcher_finds_a_key_that_a_process_of_a_workload_holds() {
             .env("HELD", if leak { "<key>" } else { "<placeholder>" });
         let mut process = command.spawn().unwrap();
         fs::write(nested.join("cgroup.procs"), format!("{}\n", process.id())).unwrap();
-        let watcher = Watcher::of(hierarchy.path().to_owned(), "<key>", "<placeholder>");
+        let watcher = Watcher::of(
+            hierarchy.path().to_owned(),
+            "<key>",
+            "<placeholder>".to_owned(),
+        );
         std::thread::sleep(Duration::from_millis(100));
         let seen = watcher.stop();
         process.kill().unwrap();

@@ -89,7 +89,7 @@ async fn handle(
         return Ok(sink(body, behaviour.bytes).await);
     }
     if let Some(every) = behaviour.tick
-        && auth::check(provider, &parts.headers, &server.options).is_ok()
+        && admitted.is_ok()
     {
         return Ok(Reply::ticking(every));
     }
