@@ -185,7 +185,11 @@ fn a_run_stays_confined_when_systemd_starts_anew() {
             go.display()
         );
         command.args(["sh", "-c", &script, PROBE]);
-        let run = command.stdout(Stdio::piped()).spawn().unwrap();
+        let run = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         eventually("the command runs", || ready.exists());
         for word in ["daemon-reload", "daemon-reexec"] {
             succeed(Command::new("systemctl").arg(word));

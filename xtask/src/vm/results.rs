@@ -120,48 +120,51 @@ pub(super) fn of_suites(suites: &[Suite], said: &[String], in_software: bool) ->
 }
 
 /// How many tests of a suite passed, and which failed.
+///
+/// Of what the harness says, the list of failures and the summary are read: what a test's programs print may tear the
+/// lines before them apart.
 pub(super) fn count(suite: Suite, said: &[String]) -> (u32, Vec<String>) {
     let mut passed = 0;
     let mut failed = Vec::new();
     let mut binary = None;
+    let mut failures: Vec<String> = Vec::new();
     for line in said {
         if let Some(name) = line.strip_prefix("== test ") {
             binary = Some(name).filter(|name| Suite::of(name) == suite);
+            failures.clear();
             continue;
         }
         let Some(name) = binary else { continue };
-        // The selftest has a table, with the number of attempts in its last row.
-        if let (Suite::Escape, Some(rest)) = (suite, line.strip_prefix("all ")) {
-            passed = rest
-                .split_whitespace()
-                .next()
-                .and_then(|it| it.parse().ok())
-                .unwrap_or(0);
-        }
-        // Two tests may print at once; the harness's own words are at the end of a line.
-        let test = line
-            .strip_prefix("test ")
-            .and_then(|it| it.split(' ').next());
-        if let Some(status) = line.strip_prefix("== status ") {
-            binary = None;
-            // 101 is the harness's word for a test that failed, which has been named.
-            if status != "0"
-                && !(status == "101"
-                    && failed
-                        .iter()
-                        .any(|it: &String| it.starts_with(&format!("{name}::"))))
-            {
-                failed.push(format!("{name} (status {status})"));
+        if line == "failures:" {
+            // What failing tests printed stands under the same heading, before.
+            failures.clear();
+        } else if let Some(test) = line.strip_prefix("    ") {
+            failures.push(format!("{name}::{test}"));
+        } else if let Some(summary) = line.strip_prefix("test result: ") {
+            passed += number_before(" passed", summary);
+            if number_before(" failed", summary) == 0 {
+                failures.clear();
             }
-        } else if let Some(test) = test {
-            if line.ends_with("... ok") {
-                passed += 1;
-            } else if line.ends_with("... FAILED") {
-                failed.push(format!("{name}::{test}"));
+        } else if let (Suite::Escape, Some(row)) = (suite, line.strip_prefix("all ")) {
+            // The selftest has a table, with the number of attempts in its last row.
+            let attempts = row.split_whitespace().next();
+            passed = attempts.and_then(|it| it.parse().ok()).unwrap_or(0);
+        } else if let Some(status) = line.strip_prefix("== status ") {
+            binary = None;
+            match (status, failures.is_empty()) {
+                ("0", _) => {}
+                (_, true) => failed.push(format!("{name} (status {status})")),
+                (_, false) => failed.append(&mut failures),
             }
         }
     }
     (passed, failed)
+}
+
+fn number_before(word: &str, summary: &str) -> u32 {
+    let before = summary.split(word).next().unwrap_or_default();
+    let number = before.rsplit(' ').next().unwrap_or_default();
+    number.parse().unwrap_or(0)
 }
 
 /// `keyward doctor`'s lines: `ok` or `missing`, a name of at most 14 characters, and the detail.
@@ -196,8 +199,11 @@ mod tests {
     #[test]
     fn tests_are_counted_by_suite_and_failures_named() {
         let said = lines(
-            "== test nft\ntest a ... ok\ntest b ... FAILED\n== status 101\n\
-             == test run\ntest c ... ok\ntest d ... ignored\n== status 0\n\
+            "== test nft\ntest a ... ok\ntest b ... said by its program\nFAILED\n\nfailures:\n\n\
+             ---- b stdout ----\n    indented\n\nfailures:\n    b\n\n\
+             test result: FAILED. 1 passed; 1 failed; 0 ignored; finished in 1s\n== status 101\n\
+             == test run\ntest c ... ok\n    indented\n\
+             test result: ok. 1 passed; 0 failed; 1 ignored; finished in 1s\n== status 0\n\
              == test sockets\n== status 139\n",
         );
         assert_eq!(count(Suite::Kernel, &said), (1, vec!["nft::b".to_owned()]));
