@@ -25,7 +25,9 @@ const START_UP: Duration = Duration::from_millis(80);
 enum Victim {
     Keyward,
     Proxy,
+    Init,
     Both,
+    All,
 }
 
 fn take_turn() -> MutexGuard<'static, ()> {
@@ -37,28 +39,40 @@ fn start(host: &Host, mark: &str) -> Child {
     let mut run = host.run();
     run.stdout(Stdio::null()).stderr(Stdio::null());
     let script = format!("(sleep {mark} & setsid sleep {mark} &) ; while :; do sleep {mark}; done");
+    // With limits, which are in cgroups of their own on some hosts.
+    run.args(["--memory", "1G", "--cpu", "1"]);
     run.args(["--", "sh", "-c", &script]).spawn().unwrap()
 }
 
 fn proxy_of(keyward: &Child) -> Option<Pid> {
+    child_of(keyward, |cmdline| cmdline.starts_with(b"keyward-proxy\0"))
+}
+
+/// A clone of keyward itself, so it has keyward's arguments.
+fn init_of(keyward: &Child) -> Option<Pid> {
+    let own = fs::read(format!("/proc/{}/cmdline", keyward.id())).ok()?;
+    child_of(keyward, |cmdline| !own.is_empty() && cmdline == own)
+}
+
+fn child_of(keyward: &Child, is_it: impl Fn(&[u8]) -> bool) -> Option<Pid> {
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", keyward.id())).ok()?;
     children
         .split_whitespace()
         .filter_map(|pid| pid.parse().ok())
         .map(Pid::from_raw)
-        .find(|pid| {
-            let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            cmdline.starts_with(b"keyward-proxy\0")
-        })
+        .find(|pid| is_it(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()))
 }
 
 fn strike(keyward: &Child, victim: Victim) {
     let own = Pid::from_raw(i32::try_from(keyward.id()).unwrap());
     let proxy = proxy_of(keyward);
+    let init = init_of(keyward);
     let targets = match victim {
-        Victim::Keyward => [Some(own), None],
-        Victim::Proxy => [proxy, None],
-        Victim::Both => [Some(own), proxy],
+        Victim::Keyward => [Some(own), None, None],
+        Victim::Proxy => [proxy, None, None],
+        Victim::Init => [init, None, None],
+        Victim::Both => [Some(own), proxy, None],
+        Victim::All => [proxy, init, Some(own)],
     };
     for target in targets.into_iter().flatten() {
         // It may have ended by itself.
@@ -68,7 +82,7 @@ fn strike(keyward: &Child, victim: Victim) {
 
 /// The runs of which there is a cgroup, a directory of pins or a lock on this machine although they are over.
 fn remains() -> BTreeSet<String> {
-    runs::dead(&cgroup::find_hierarchy().unwrap())
+    runs::dead(&cgroup::Hierarchies::find().unwrap())
         .into_iter()
         .collect()
 }
@@ -86,7 +100,7 @@ fn nothing_is_left_after_the_next_run(host: &Host) {
 fn killed_at_ten_moments_nothing_lives_on_and_nothing_is_left() {
     let _turn = take_turn();
     on_a_host(|host| {
-        for victim in [Victim::Keyward, Victim::Proxy, Victim::Both] {
+        for victim in [Victim::Keyward, Victim::Proxy, Victim::Both, Victim::All] {
             for moment in 0..10u32 {
                 let mark = format!("77{}{moment}", std::process::id());
                 let mut keyward = start(host, &mark);
@@ -146,6 +160,22 @@ fn a_dead_proxy_ends_the_command_and_is_named() {
 }
 
 #[test]
+fn a_dead_init_takes_the_command_with_it_and_nothing_is_left() {
+    let _turn = take_turn();
+    on_a_host(|host| {
+        let mark = format!("76{}", std::process::id());
+        let mut keyward = start(host, &mark);
+        eventually("the command runs", || {
+            !processes_with(&format!("sleep\0{mark}")).is_empty()
+        });
+        strike(&keyward, Victim::Init);
+        assert_eq!(keyward.wait().unwrap().code(), Some(137));
+        assert_eq!(processes_with(&format!("sleep\0{mark}")), [0; 0]);
+        assert_eq!(remains(), BTreeSet::new());
+    });
+}
+
+#[test]
 fn doctor_clears_away_what_a_killed_run_left() {
     let _turn = take_turn();
     on_a_host(|host| {
@@ -188,6 +218,9 @@ fn two_hundred_kills_leave_nothing() {
             // A low-discrepancy sequence: every part of the start-up is hit, and a failure can be repeated.
             let fraction = (round * 618_034) % 1_000_000;
             std::thread::sleep(Duration::from_micros(fraction * 100 / 1000));
+            // Every third one loses its init, or everything, as when memory runs out; keyward follows.
+            let victims = [Victim::Keyward, Victim::All, Victim::Init];
+            strike(&keyward, victims[usize::try_from(round % 3).unwrap()]);
             strike(&keyward, Victim::Keyward);
             keyward.wait().unwrap();
         }

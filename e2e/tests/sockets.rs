@@ -42,7 +42,6 @@ const fn case(
 
 const RAW: [&str; 2] = ["seccomp", "socket_not_allowed"];
 const FAMILY: [&str; 2] = ["seccomp", "family_not_allowed"];
-const PING: [&str; 2] = ["sock_create", "socket_not_allowed"];
 
 const CASES: &[Case] = &[
     case(
@@ -102,15 +101,33 @@ const CASES: &[Case] = &[
     ),
     case(
         "AF_INET, SOCK_DGRAM, 1",
-        PING,
-        ["", "", "icmp"],
+        RAW,
+        ["AF_INET", "datagram", "icmp"],
         "icmp socket",
     ),
     case(
         "AF_INET6, SOCK_DGRAM, 58",
-        PING,
-        ["", "", "icmpv6"],
+        RAW,
+        ["AF_INET6", "datagram", "icmpv6"],
         "icmpv6 socket",
+    ),
+    case(
+        "AF_INET, SOCK_DGRAM, 136",
+        RAW,
+        ["AF_INET", "datagram", "udp-lite"],
+        "udp-lite socket",
+    ),
+    case(
+        "AF_INET, SOCK_STREAM, 262",
+        RAW,
+        ["AF_INET", "stream", "mptcp"],
+        "mptcp socket",
+    ),
+    case(
+        "AF_NETLINK, SOCK_RAW, 12",
+        FAMILY,
+        ["AF_NETLINK", "raw", "protocol 12"],
+        "AF_NETLINK socket",
     ),
 ];
 

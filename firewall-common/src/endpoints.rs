@@ -71,6 +71,35 @@ impl Endpoints {
         bytes
     }
 
+    /// The value that [`Self::to_bytes`] gave.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
+        let mut it = Self {
+            v6: [0; 16],
+            v4: [0; 4],
+            gateway_first: 0,
+            gateway_last: 0,
+            transparent: 0,
+            explicit: 0,
+            dns: 0,
+            reserved: 0,
+        };
+        it.v6.copy_from_slice(&bytes[..16]);
+        it.v4.copy_from_slice(&bytes[16..20]);
+        let ports = [
+            &mut it.gateway_first,
+            &mut it.gateway_last,
+            &mut it.transparent,
+            &mut it.explicit,
+            &mut it.dns,
+            &mut it.reserved,
+        ];
+        for (port, from) in ports.into_iter().zip(bytes[20..].chunks_exact(2)) {
+            *port = u16::from_ne_bytes([from[0], from[1]]);
+        }
+        it
+    }
+
     /// The same, as the decisions want it.
     #[must_use]
     pub const fn listeners(&self) -> Listeners {

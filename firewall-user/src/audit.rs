@@ -11,6 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::posture::Posture;
 use crate::reload::Reloaded;
 use crate::runs::Introduction;
 
@@ -81,6 +82,16 @@ impl Audit {
         let line = json!({
             "time": Timestamp::now().to_string(), "run": self.run, "event": "start",
             "program": run.program, "mode": mode,
+        });
+        self.append(line_bytes(&line));
+    }
+
+    /// Writes down what confines the command, before it starts.
+    pub fn confined(&mut self, posture: &Posture) {
+        let line = json!({
+            "time": Timestamp::now().to_string(), "run": self.run, "event": "sandbox",
+            "kernel": posture.kernel, "layers": posture.layers, "degraded": posture.degraded,
+            "exposures": posture.exposures,
         });
         self.append(line_bytes(&line));
     }

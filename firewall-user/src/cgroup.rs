@@ -4,14 +4,20 @@
 //! Only the version 2 hierarchy has cgroup eBPF. Where it is mounted is read from `/proc/self/mountinfo`: on a hybrid
 //! host it is at `/sys/fs/cgroup/unified`.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::runs;
+
+mod limits;
+
+pub use limits::{
+    Controller, Limited, Limits, Reached, apply, default_pids, parse_cpu, parse_memory, parse_pids,
+};
 
 /// In front of the run's name: a cgroup of keyward's is told from others by it.
 const PREFIX: &str = "keyward-";
@@ -41,6 +47,100 @@ pub enum CgroupError {
     /// Killed processes did not go away.
     #[error("the processes in the cgroup {0} did not end within 5 seconds of being killed")]
     Stuck(PathBuf),
+    /// A limit needs a controller that no hierarchy has.
+    #[error("the cgroup controller {0} is not there")]
+    NoController(Controller),
+    /// A controller is there, but the cgroup at the top may not pass it on.
+    #[error(
+        "cannot pass the cgroup controller {controller} on at {path}\n  hint: a cgroup with processes in it cannot; in a \
+         container, move them into one below, or start it with controllers delegated (systemd: Delegate=yes)"
+    )]
+    NotDelegated {
+        /// Which.
+        controller: Controller,
+        /// Where.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where this host's cgroups are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchies {
+    /// Mount point of version 2.
+    unified: PathBuf,
+    /// Controllers that version 2 has there.
+    controllers: Vec<Controller>,
+    /// Mount points of version 1, each with the controller that is bound to it.
+    legacy: Vec<(Controller, PathBuf)>,
+}
+
+impl Hierarchies {
+    /// Looks for them.
+    pub fn find() -> Result<Self, CgroupError> {
+        let mounts = mountinfo()?;
+        let unified = parse_mountinfo(&mounts).ok_or(CgroupError::NotMounted)?;
+        let path = unified.join("cgroup.controllers");
+        let names = fs::read_to_string(&path).map_err(|source| io_error("read", &path, source))?;
+        let is_here =
+            |controller: &Controller| names.split_whitespace().any(|it| it == controller.name());
+        Ok(Self {
+            controllers: Controller::ALL.into_iter().filter(is_here).collect(),
+            legacy: parse_legacy(&mounts),
+            unified,
+        })
+    }
+
+    /// The mount point of the version 2 hierarchy.
+    pub fn unified(&self) -> &Path {
+        &self.unified
+    }
+
+    /// Where a controller is: `Some(None)` in the version 2 hierarchy, or at this mount point.
+    fn place(&self, controller: Controller) -> Option<Option<&Path>> {
+        if self.controllers.contains(&controller) {
+            return Some(None);
+        }
+        self.legacy
+            .iter()
+            .find(|(bound, _)| *bound == controller)
+            .map(|(_, mount)| Some(mount.as_path()))
+    }
+
+    /// Has the top of the version 2 hierarchy pass a controller on to the cgroups below it. It stays so: other cgroups
+    /// come to have the controller's files, with nothing limited.
+    fn delegate(&self, controller: Controller) -> Result<(), CgroupError> {
+        let path = self.unified.join("cgroup.subtree_control");
+        let passed = fs::read_to_string(&path).map_err(|source| io_error("read", &path, source))?;
+        if passed.split_whitespace().any(|it| it == controller.name()) {
+            return Ok(());
+        }
+        fs::write(&path, format!("+{controller}")).map_err(|source| CgroupError::NotDelegated {
+            controller,
+            path: self.unified.clone(),
+            source,
+        })
+    }
+
+    /// The names of the runs that have a cgroup, wherever.
+    pub(crate) fn runs(&self) -> Vec<String> {
+        let mut runs = runs::names_in(&self.unified, PREFIX);
+        for (_, mount) in &self.legacy {
+            runs.extend(runs::names_in(mount, PREFIX));
+        }
+        runs
+    }
+
+    /// Kills what is in the cgroups of a run, and removes them. Absent is fine.
+    pub(crate) fn remove(&self, run: &str) -> Result<(), CgroupError> {
+        // Everybody is in this one; in those of version 1 are the same, and nobody can be killed by them.
+        remove(&path_of(&self.unified, run))?;
+        self.legacy
+            .iter()
+            .try_for_each(|(_, mount)| remove(&path_of(mount, run)))
+    }
 }
 
 /// A cgroup that this process made. It is removed by [`Cgroup::remove`], not on drop: removing can fail, and that is
@@ -64,12 +164,6 @@ impl Cgroup {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Kills what is left in it and removes it.
-    pub fn remove(self) -> Result<(), CgroupError> {
-        drop(self.directory);
-        remove(&self.path)
-    }
 }
 
 impl AsFd for Cgroup {
@@ -83,13 +177,8 @@ pub fn path_of(hierarchy: &Path, run: &str) -> PathBuf {
     hierarchy.join(format!("{PREFIX}{run}"))
 }
 
-/// The names of the runs that have a cgroup.
-pub fn runs(hierarchy: &Path) -> Vec<String> {
-    runs::names_in(hierarchy, PREFIX)
-}
-
 /// Kills everything in the cgroup at `path` and in those below it, then removes them. Absent is fine.
-pub fn remove(path: &Path) -> Result<(), CgroupError> {
+fn remove(path: &Path) -> Result<(), CgroupError> {
     let deadline = Instant::now() + KILL_DEADLINE;
     loop {
         match remove_tree(path) {
@@ -138,9 +227,12 @@ pub fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
     }
 }
 
-/// `cgroup.kill` (Linux 5.14) reaches processes that fork while they are being killed.
+/// `cgroup.kill` (Linux 5.14) reaches processes that fork while they are being killed. Version 1 has no such file.
 fn kill(path: &Path) -> Result<(), CgroupError> {
-    match fs::write(path.join("cgroup.kill"), "1") {
+    let file = OpenOptions::new()
+        .write(true)
+        .open(path.join("cgroup.kill"));
+    match file.and_then(|mut file| file.write_all(b"1")) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(io_error("kill what is in", path, source)),
@@ -149,9 +241,32 @@ fn kill(path: &Path) -> Result<(), CgroupError> {
 
 /// The mount point of the version 2 hierarchy.
 pub fn find_hierarchy() -> Result<PathBuf, CgroupError> {
+    parse_mountinfo(&mountinfo()?).ok_or(CgroupError::NotMounted)
+}
+
+fn mountinfo() -> Result<String, CgroupError> {
     let path = Path::new("/proc/self/mountinfo");
-    let mounts = fs::read_to_string(path).map_err(|source| io_error("find", path, source))?;
-    parse_mountinfo(&mounts).ok_or(CgroupError::NotMounted)
+    fs::read_to_string(path).map_err(|source| io_error("find", path, source))
+}
+
+/// Version 1 says among a mount's own options which controllers are bound to it.
+fn parse_legacy(mounts: &str) -> Vec<(Controller, PathBuf)> {
+    let mount = |line: &str| {
+        let (fields, filesystem) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(3);
+        let (root, mount_point) = (fields.next()?, fields.next()?);
+        let mut filesystem = filesystem.split(' ');
+        let is_cgroup = filesystem.next() == Some("cgroup");
+        let options = filesystem.nth(1)?.to_owned();
+        (is_cgroup && root == "/").then(|| (PathBuf::from(unescape(mount_point)), options))
+    };
+    let mounts: Vec<_> = mounts.lines().filter_map(mount).collect();
+    let bound = |controller: Controller| {
+        let has = |options: &str| options.split(',').any(|it| it == controller.name());
+        let (mount_point, _) = mounts.iter().find(|(_, options)| has(options))?;
+        Some((controller, mount_point.clone()))
+    };
+    Controller::ALL.into_iter().filter_map(bound).collect()
 }
 
 /// See proc_pid_mountinfo(5): the mount point is the fifth field, the type the first one after the lone hyphen.
@@ -204,6 +319,21 @@ mod tests {
             parse_mountinfo(HYBRID),
             Some(PathBuf::from("/sys/fs/cgroup/unified"))
         );
+    }
+
+    #[test]
+    fn controllers_of_version_1_are_where_they_are_bound() {
+        let hybrid = format!(
+            "{HYBRID}\n33 31 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+             34 31 0:31 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpuacct\n\
+             35 31 0:32 /part /mnt rw - cgroup cgroup rw,pids"
+        );
+        let expected = [
+            (Controller::Memory, PathBuf::from("/sys/fs/cgroup/memory")),
+            (Controller::Cpu, PathBuf::from("/sys/fs/cgroup/cpu")),
+        ];
+        assert_eq!(parse_legacy(&hybrid), expected);
+        assert_eq!(parse_legacy(UNIFIED), []);
     }
 
     #[test]

@@ -11,17 +11,21 @@ use clap::{Args, Parser, Subcommand};
 use self::providers::credential_variables;
 use crate::endpoints;
 
+mod confine;
 mod limits;
 mod logs;
 mod policy;
 mod providers;
 mod selftest;
+mod status;
 
+pub use confine::*;
 pub use limits::*;
 pub use logs::*;
 pub use policy::*;
 pub use providers::*;
 pub use selftest::*;
+pub use status::*;
 
 /// Run a program so that it reaches nothing but the proxy and never holds a real key
 ///
@@ -53,6 +57,10 @@ pub enum Commands {
     Report(ReportArgs),
     /// Watch the runs of this host: connections, verdicts, rates
     Top(TopArgs),
+    /// Say what confines each run, layer by layer, as the kernel has it now
+    ///
+    /// Exit status: 0 if everything is as it should be; 1 if a layer was lost or the proxy does not answer.
+    Status(StatusArgs),
     /// Say what would become of a connection to a host, and by which rule
     ///
     /// No run is needed; nothing is sent. Exit status: 0 if it is allowed at some port asked about, 1 if not.
@@ -156,6 +164,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub egress: EgressArgs,
+
+    #[command(flatten)]
+    pub confine: ConfineArgs,
 
     /// IPv4 address of the proxy, as the command sees it
     #[arg(long, value_name = "ADDRESS", default_value_t = endpoints::DEFAULT_ADDRESS, help_heading = "Firewall")]

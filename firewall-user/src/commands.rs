@@ -9,6 +9,7 @@ pub mod reload;
 pub mod report;
 pub mod run;
 pub mod selftest;
+pub mod status;
 pub mod suggest;
 mod table;
 pub mod top;

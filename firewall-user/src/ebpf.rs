@@ -28,3 +28,4 @@ pub use events::{Counters, Events};
 use flows::Flows;
 pub use load::{Loaded, load};
 pub use spare::Spare;
+pub use verify::{Hooks, look_up};

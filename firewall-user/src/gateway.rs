@@ -25,8 +25,11 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// What policy files say.
     pub fn new(sections: &'a Sections) -> Self {
+        let mut values = sections.values().clone();
+        // The only one that is not the gateway's.
+        values.remove(crate::confine::SECTION);
         Self {
-            values: sections.values().clone(),
+            values,
             sections,
             flags: BTreeMap::new(),
         }

@@ -50,6 +50,11 @@ fn main() -> ExitCode {
         Commands::Logs(args) => done(commands::logs::run(&args)),
         Commands::Report(args) => done(commands::report::run(&args)),
         Commands::Top(args) => done(commands::top::run(&args)),
+        Commands::Status(args) => match commands::status::run(&args) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(&format!("{error:#}"), 2),
+        },
         Commands::Explain(args) => match commands::explain::run(&args, &host) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,

@@ -35,6 +35,8 @@ pub struct Network {
     pub listeners: Vec<(Role, OwnedFd)>,
     /// nftables, read back and compared.
     pub rules: nft::Enforced,
+    /// Says that somebody has changed them.
+    pub changes: nft::Changes,
 }
 
 /// Makes the namespace on a thread of its own: `unshare(2)` of the network moves only the calling thread, and the
@@ -44,10 +46,9 @@ pub fn build(endpoints: Endpoints, providers: Providers) -> JoinHandle<Result<Ne
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         loopback::bring_up(&endpoints)
             .context("cannot bring up the loopback device of the new network namespace")?;
-        let_ping_sockets_be_asked_for()?;
         let_ports_be_used_again()?;
         let listeners = open_listeners(&endpoints, &providers)?;
-        let rules = nft::apply(&nft::Ruleset::for_workload(&endpoints))
+        let (rules, changes) = nft::apply_and_listen(&nft::Ruleset::for_workload(&endpoints))
             .context("cannot apply the nftables rules")?;
         let namespace = open(
             "/proc/thread-self/ns/net",
@@ -59,19 +60,9 @@ pub fn build(endpoints: Endpoints, providers: Providers) -> JoinHandle<Result<Ne
             namespace,
             listeners,
             rules,
+            changes,
         })
     })
-}
-
-/// Lets every group ask for a ping socket (ICMP without privileges) in the calling thread's namespace.
-///
-/// None gets one: `cgroup/sock_create` refuses them all, and the nftables rules let no ICMP out. But the kernel looks
-/// at this range before it runs that hook, and in a new namespace the range is empty: the workload would meet a bare
-/// "permission denied", and nobody would be told.
-fn let_ping_sockets_be_asked_for() -> Result<()> {
-    // `/proc/sys/net` shows each thread the namespace that it is in.
-    fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
-        .context("cannot have ping sockets denied by the firewall rather than by the kernel")
 }
 
 /// Lets a connection take the source port of one that ended a second ago, in the calling thread's namespace.

@@ -14,6 +14,7 @@
 //! Every function acts on the network namespace of the **calling thread**.
 
 mod batch;
+mod changes;
 mod dump;
 mod error;
 mod found;
@@ -21,6 +22,7 @@ mod rule;
 mod ruleset;
 mod verify;
 
+pub use changes::Changes;
 pub use error::{Difference, NftError};
 pub use ruleset::{Chain, Hook, Ruleset};
 pub use verify::{Enforced, denied_packets, verify};
@@ -39,6 +41,17 @@ pub const TABLE: &str = "keyward";
 pub fn apply(ruleset: &Ruleset) -> Result<Enforced, NftError> {
     batch::replace(ruleset)?;
     verify(ruleset)
+}
+
+/// As [`apply`]; later changes are heard of. None is missed: what comes between the two halves of this is read back.
+///
+/// # Errors
+///
+/// As [`apply`], and if the kernel has nobody listen.
+pub fn apply_and_listen(ruleset: &Ruleset) -> Result<(Enforced, Changes), NftError> {
+    batch::replace(ruleset)?;
+    let changes = Changes::listen().map_err(NftError::Read)?;
+    Ok((verify(ruleset)?, changes))
 }
 
 /// Removes keyward's table; no table is no error.

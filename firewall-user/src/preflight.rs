@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The last check before the command starts: every port of the gateway answers, from where the command will be.
+//! The last check before the command starts, which `keyward status` repeats: every port of the gateway answers, from where the command will be.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use firewall_common::Endpoints;
-use keyward_proxy::provider::Providers;
 
 use crate::network;
 
@@ -17,14 +16,10 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Asks each port for its health. A provider without a credential says that it is not configured: that, too, is the
 /// gateway answering.
-pub fn gateway_answers(
-    namespace: &OwnedFd,
-    endpoints: &Endpoints,
-    providers: &Providers,
-) -> Result<()> {
+pub fn gateway_answers(namespace: &OwnedFd, endpoints: &Endpoints, ports: &[u16]) -> Result<()> {
     network::inside(namespace, || {
         let address = Ipv4Addr::from(endpoints.v4);
-        all_answer(address, providers.iter().map(|it| it.port))
+        all_answer(address, ports.iter().copied())
     })
 }
 

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use crate::cgroup::Reached;
 use crate::logs::Logs;
-use crate::reading::units::counted;
+use crate::reading::units::{bytes, counted};
 use crate::reading::{Advice, Denials, HostTally, Shown, Tally, advice, help, sentence};
 use crate::run::Finished;
 
@@ -55,6 +56,7 @@ pub fn write(finished: &Finished, out: &mut impl Write) -> io::Result<()> {
             counted(finished.packets_stopped, "packet")
         )?;
     }
+    write_reached(finished, out)?;
     if finished.audit.failed_writes() > 0 {
         writeln!(
             out,
@@ -66,6 +68,27 @@ pub fn write(finished: &Finished, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
             "keyward: not cleared away: {leftover:#}\n  hint: sudo keyward doctor --fix"
+        )?;
+    }
+    Ok(())
+}
+
+/// What the limits did: the command itself cannot know why it was killed, or why it could not fork.
+fn write_reached(finished: &Finished, out: &mut impl Write) -> io::Result<()> {
+    let Reached { killed, refused } = finished.reached;
+    if let (1.., Some(limit)) = (killed, finished.limits.memory) {
+        writeln!(
+            out,
+            "keyward: the command came to its memory limit ({}): the kernel killed {}\n  to give it more: --memory",
+            bytes(limit),
+            counted(killed, "process"),
+        )?;
+    }
+    if let (1.., Some(limit)) = (refused, finished.limits.pids) {
+        writeln!(
+            out,
+            "keyward: the command came to its limit of {limit} processes and threads, and could not make more ({refused}×)\n  \
+             to let it: --pids"
         )?;
     }
     Ok(())

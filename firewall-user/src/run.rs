@@ -6,18 +6,24 @@
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use keyward_proxy::control::Role;
 use nix::unistd::Pid;
 
 use crate::audit::Audit;
-use crate::cgroup::{self, Cgroup};
+use crate::cgroup::{self, Cgroup, Hierarchies, Limits, Reached};
+use crate::confine::Confinement;
+use crate::drift::Drift;
+use crate::features::{Feature, Lacking};
 use crate::logs::{self, Logs};
+use crate::posture::{Parts, Posture};
 use crate::proxy_process::ProxyProcess;
 use crate::reload::Reload;
 use crate::rotation::Rotation;
 use crate::runs::{self, Introduction, Run};
+use crate::sandbox::landlock::Restrictions;
 use crate::sandbox::{files, seccomp};
 use crate::settings::RunSettings;
 use crate::sightings::Sightings;
@@ -25,7 +31,7 @@ use crate::stdio;
 use crate::supervise::{Outcome, Signals, Watch, exit_status, watch};
 use crate::timings::Timings;
 use crate::workload::{self, CoreLimit, Enforced, Plan};
-use crate::{ebpf, network, nft, preflight};
+use crate::{ebpf, network, nft, oom, preflight};
 
 /// What a run came to.
 #[derive(Debug)]
@@ -38,6 +44,10 @@ pub struct Finished {
     pub lost: u64,
     /// Packets that only nftables stopped.
     pub packets_stopped: u64,
+    /// What of it was limited.
+    pub limits: Limits,
+    /// What the limits did.
+    pub reached: Reached,
     /// Where the logs are.
     pub log_directory: std::path::PathBuf,
     /// What could not be torn down.
@@ -56,11 +66,18 @@ pub fn run(settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
         &settings.providers,
         &settings.credentials,
     )?;
-    let filters = seccomp::compile()?;
-    let hierarchy = cgroup::find_hierarchy()?;
+    let confinement = &settings.confinement;
+    let filter = seccomp::compile(confinement.user_namespaces)?;
+    let landlock = Restrictions::for_run(
+        confinement.user_namespaces,
+        None,
+        &confinement.allow_degraded,
+    )?;
+    let hierarchies = Hierarchies::find()?;
+    let limits = limits_for_run(confinement, &hierarchies)?;
     runs::ensure_bpffs()?;
     // Before this run makes anything, so that it finds what is not its own.
-    for failure in runs::sweep(&hierarchy).failures {
+    for failure in runs::sweep(&hierarchies).failures {
         tracing::warn!("cannot clear away what a killed run left: {failure}");
     }
     // The lock comes before everything that it guards.
@@ -71,16 +88,19 @@ pub fn run(settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
         settings,
         core_limit,
         files,
-        filters,
+        filter,
+        landlock,
+        limits,
+        oom_score: oom::come_last(),
         signals,
     };
-    let result = guarded(prepared, &run, &hierarchy, &mut timings);
+    let result = guarded(prepared, &run, &hierarchies, &mut timings);
     let mut finished = match result {
         Ok(finished) => finished,
         Err(error) => {
             // The run never came to its own end: what it made is found as another run's leftovers would be.
             drop(run);
-            runs::sweep(&hierarchy);
+            runs::sweep(&hierarchies);
             return Err(error);
         }
     };
@@ -98,7 +118,10 @@ struct Prepared {
     settings: RunSettings,
     core_limit: CoreLimit,
     files: Vec<files::PrivateFile>,
-    filters: seccomp::Filters,
+    filter: seccomp::Filter,
+    landlock: Restrictions,
+    limits: Limits,
+    oom_score: i32,
     signals: Signals,
 }
 
@@ -106,14 +129,17 @@ struct Prepared {
 fn guarded(
     prepared: Prepared,
     run: &Run,
-    hierarchy: &Path,
+    hierarchies: &Hierarchies,
     timings: &mut Timings,
 ) -> Result<Finished> {
     let Prepared {
         settings,
         core_limit,
         files,
-        filters,
+        filter,
+        landlock,
+        limits,
+        oom_score,
         signals,
     } = prepared;
     let logs = Logs::create(&settings.log_dir, run.id())?;
@@ -124,7 +150,9 @@ fn guarded(
     // On a thread of its own, beside the next steps: it shares nothing with them.
     let building = network::build(settings.endpoints, settings.providers.clone());
     // Programs are attached to the cgroup before anything is in it.
-    let cgroup = Cgroup::create(hierarchy, run.id())?;
+    let cgroup = Cgroup::create(hierarchies.unified(), run.id())?;
+    let limited = cgroup::apply(hierarchies, &cgroup, run.id(), limits)?;
+    timings.lap("cgroup");
     let programs = ebpf::spare::take_or_load(&settings.endpoints, &run.pins())
         .and_then(|loaded| loaded.attach(cgroup.as_fd(), &run.pins()));
     timings.lap("ebpf");
@@ -135,17 +163,32 @@ fn guarded(
     let sightings = start_proxy(&mut proxy, &settings, run, &network, &programs, &logs)?;
     timings.lap("proxy");
     // The last question before the command: is the way that it is given there?
-    preflight::gateway_answers(&network.namespace, &settings.endpoints, &settings.providers)?;
+    let gateway: Vec<_> = settings.providers.iter().map(|it| it.port).collect();
+    preflight::gateway_answers(&network.namespace, &settings.endpoints, &gateway)?;
     timings.lap("preflight");
     // From here on the supervisor needs the credentials no more, and what it clones next must not hold them.
     drop(settings.credentials);
     let (command_stdio, mut attended) = stdio::prepare(settings.tty, &settings.identity)?;
-    let introduction = Introduction {
+    let posture = Posture::new(&Parts {
+        hooks: programs.hooks(),
+        filter: &filter,
+        landlock: &landlock,
+        confinement: &settings.confinement,
+        limits,
+        identity: &settings.identity,
+        policy: &settings.policy,
+    });
+    let mut introduction = Introduction {
         pid: Pid::this().as_raw(),
+        init: 0,
         started: jiff::Timestamp::now().to_string(),
         program: program_name(&settings.command),
         logs: logs.directory().to_owned(),
         reloadable: settings.policy_source.is_some(),
+        endpoints: settings.endpoints.to_bytes(),
+        gateway,
+        limits,
+        posture,
     };
     let (followed, identity) = (settings.followed, settings.identity.clone());
     let plan = Plan {
@@ -154,18 +197,23 @@ fn guarded(
         identity: settings.identity,
         directory: settings.directory,
         files,
-        seccomp: filters,
+        seccomp: filter,
+        landlock,
+        allow_degraded: settings.confinement.allow_degraded,
+        oom_score,
         stdio: command_stdio,
         core_limit,
     };
     let enforced = Enforced {
         cgroup: &cgroup,
+        limited: &limited,
         programs: &programs,
         namespace: &network.namespace,
         rules: &network.rules,
     };
     // Cloned while there is one thread, and only with the proof that both layers are in force.
     let workload = workload::spawn(plan, enforced)?;
+    introduction.init = workload.pid.as_raw();
     timings.lap("spawn_workload");
     // After the clone: it starts threads.
     let copying = attended.begin();
@@ -173,7 +221,15 @@ fn guarded(
         .context("cannot follow credentials that change")?;
     let mut audit = Audit::new(run.id(), logs.audit.try_clone()?)?;
     audit.started(&introduction, settings.policy.mode);
-    run.introduce(&introduction)?;
+    let drift = Drift {
+        hooks: programs.hooks().clone(),
+        cgroup: &cgroup,
+        limited: &limited,
+        namespace: &network.namespace,
+        ruleset: nft::Ruleset::for_workload(&settings.endpoints),
+        changes: network.changes,
+        next: Instant::now(),
+    };
     let watching = Watch {
         signals: &signals,
         attended: &mut attended,
@@ -181,6 +237,10 @@ fn guarded(
         proxy: &mut proxy,
         events: programs.events(),
         audit: &mut audit,
+        run,
+        introduction,
+        timings: &mut *timings,
+        drift,
         sightings: Some(sightings),
         rotation,
         reload: Reload::new(settings.policy_source),
@@ -200,11 +260,16 @@ fn guarded(
     // What was denied in the command's last moments.
     programs.events().drain(|event| audit.record(event));
     let packets_stopped = network::inside(&network.namespace, || Ok(nft::denied_packets()?));
-    let packets_stopped = collect(&mut leftovers, packets_stopped).unwrap_or_default();
-    drop(network);
+    let packets_stopped = match &outcome {
+        // The rules may be what was lost.
+        Ok(Outcome::Abandoned(_)) => packets_stopped.unwrap_or_default(),
+        Ok(_) | Err(_) => collect(&mut leftovers, packets_stopped).unwrap_or_default(),
+    };
+    drop((network.namespace, network.listeners));
+    let reached = limited.reached();
     let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
     let spare = collect(&mut leftovers, programs.detach());
-    collect(&mut leftovers, cgroup.remove());
+    collect(&mut leftovers, hierarchies.remove(run.id()));
     collect(
         &mut leftovers,
         proxy.stop().context("cannot stop keyward-proxy"),
@@ -221,6 +286,8 @@ fn guarded(
         audit,
         lost,
         packets_stopped,
+        limits,
+        reached,
         log_directory: logs.directory().to_owned(),
         leftovers,
     })
@@ -252,6 +319,17 @@ fn start_proxy(
     told.run = Some(run.id().to_owned());
     proxy.configure(&told, &descriptors, &settings.credentials)?;
     Ok(sightings)
+}
+
+/// The limits, as far as this host has what it takes; the rest is refused, or was allowed to be lacking.
+fn limits_for_run(confinement: &Confinement, hierarchies: &Hierarchies) -> Result<Limits> {
+    let missing = confinement.limits.missing(hierarchies);
+    if missing.is_empty() || confinement.allow_degraded.contains(&Feature::CgroupLimits) {
+        return Ok(confinement.limits.without(&missing));
+    }
+    let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    let detail = format!("no hierarchy has the controller {}", names.join(", "));
+    Err(Lacking::new(Feature::CgroupLimits, &detail).into())
 }
 
 /// The program's name without its directory.

@@ -14,7 +14,9 @@ use anyhow::{Context as _, Result};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::{cgroup, ebpf};
+use crate::cgroup::{Hierarchies, Limits};
+use crate::ebpf;
+use crate::posture::Posture;
 
 /// Where the locks are.
 const LOCKS: &str = "/run/keyward";
@@ -84,10 +86,10 @@ pub struct Sweep {
 }
 
 /// Clears away what dead runs left: processes, cgroup, pinned links, lock. Goes on after a failure.
-pub fn sweep(hierarchy: &Path) -> Sweep {
+pub fn sweep(hierarchies: &Hierarchies) -> Sweep {
     let mut sweep = Sweep::default();
-    for id in leftovers(hierarchy) {
-        match sweep_one(hierarchy, &id) {
+    for id in leftovers(hierarchies) {
+        match sweep_one(hierarchies, &id) {
             Ok(true) => sweep.swept.push(id),
             Ok(false) => {}
             Err(error) => sweep.failures.push(format!("run {id}: {error:#}")),
@@ -103,16 +105,16 @@ pub fn is_alive(id: &str) -> bool {
 }
 
 /// The names of runs that are over but have left something.
-pub fn dead(hierarchy: &Path) -> Vec<String> {
+pub fn dead(hierarchies: &Hierarchies) -> Vec<String> {
     let is_dead = |id: &String| {
         let path = Path::new(LOCKS).join(id);
         // A lock that can be taken is let go of at once, on drop.
         matches!(try_lock(&path, false), Ok(Some(_))) || !path.exists()
     };
-    leftovers(hierarchy).into_iter().filter(is_dead).collect()
+    leftovers(hierarchies).into_iter().filter(is_dead).collect()
 }
 
-fn sweep_one(hierarchy: &Path, id: &str) -> Result<bool> {
+fn sweep_one(hierarchies: &Hierarchies, id: &str) -> Result<bool> {
     // Taking the lock keeps two sweeps apart. A cgroup or pins without a lock file belong to nobody: a run makes
     // its lock first and removes it last. Making the file keeps even that case single.
     make_lock_directory()?;
@@ -121,7 +123,7 @@ fn sweep_one(hierarchy: &Path, id: &str) -> Result<bool> {
         return Ok(false);
     };
     // The processes go first: while any of them lives, its eBPF links stay.
-    cgroup::remove(&cgroup::path_of(hierarchy, id))?;
+    hierarchies.remove(id)?;
     ebpf::unpin(&pins_of(id))?;
     remove_if_there(&status_of(id))?;
     fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -134,6 +136,8 @@ fn sweep_one(hierarchy: &Path, id: &str) -> Result<bool> {
 pub struct Introduction {
     /// The supervisor.
     pub pid: i32,
+    /// The workload's init, as the host numbers it.
+    pub init: i32,
     /// When the run started, RFC 3339.
     pub started: String,
     /// Name of the program that runs; its arguments are nobody's business.
@@ -142,6 +146,14 @@ pub struct Introduction {
     pub logs: PathBuf,
     /// Whether its policy can be changed.
     pub reloadable: bool,
+    /// Where the proxy is, which is what the nftables rules are made of: see [`firewall_common::Endpoints::to_bytes`].
+    pub endpoints: [u8; firewall_common::Endpoints::SIZE],
+    /// The gateway's ports.
+    pub gateway: Vec<u16>,
+    /// How much it may take.
+    pub limits: Limits,
+    /// What confined it when it started.
+    pub posture: Posture,
 }
 
 /// The runs that live on this host, by name.
@@ -174,15 +186,15 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-fn pins_of(id: &str) -> PathBuf {
+pub(crate) fn pins_of(id: &str) -> PathBuf {
     Path::new(ebpf::BPFFS).join(format!("{PINS_PREFIX}{id}"))
 }
 
 /// Every name that has a lock, a cgroup or pins.
-fn leftovers(hierarchy: &Path) -> Vec<String> {
+fn leftovers(hierarchies: &Hierarchies) -> Vec<String> {
     let mut ids = names_in(Path::new(LOCKS), "");
     ids.extend(names_in(Path::new(ebpf::BPFFS), PINS_PREFIX));
-    ids.extend(cgroup::runs(hierarchy));
+    ids.extend(hierarchies.runs());
     ids.sort();
     ids.dedup();
     ids

@@ -20,7 +20,8 @@ use keyward_proxy::settings::{
 };
 use zeroize::Zeroizing;
 
-use crate::cli::{EgressArgs, RunArgs};
+use crate::cli::{ConfineArgs, EgressArgs, RunArgs};
+use crate::confine::Confinement;
 use crate::credentials;
 use crate::endpoints::{self, Doors};
 use crate::environment::{self, Environment, ExplicitProxy, Requested, Variables};
@@ -60,6 +61,8 @@ pub struct RunSettings {
     pub notes: Vec<String>,
     /// Where to read the policy anew; `None` if the doors are closed for good.
     pub policy_source: Option<policy::Source>,
+    /// What its sandbox is to be like.
+    pub confinement: Confinement,
     /// Where the logs go.
     pub log_dir: PathBuf,
     /// Where to add how long each step took, if anybody asked.
@@ -175,6 +178,7 @@ pub fn resolve(
     );
     let mut source = policy::Source::new(&args.egress, identity.as_ref(), &host.variables);
     let sections = source.gateway();
+    let confinement = Confinement::resolve(&args.confine, &sections, &mut faults.0);
     let mut asked = Asked::new(&sections);
     asked.targets(&args.providers, |name| host.text(name).map(str::to_owned));
     asked.limits(&args.limits);
@@ -245,6 +249,7 @@ pub fn resolve(
                 policy: egress.policy,
                 notes: egress.notes,
                 policy_source: source.for_reload(doors),
+                confinement,
                 log_dir: args.log_dir,
                 timings: host
                     .variables
@@ -290,13 +295,14 @@ fn dns(settings: &DnsSettings) -> RawDns {
     }
 }
 
-/// Checks what policy files say of the gateway, as a run would.
+/// Checks what policy files say of the gateway and of the sandbox, as a run would.
 ///
 /// # Errors
 ///
 /// Every fault, with its place.
 pub fn check_gateway(sections: &Sections) -> std::result::Result<(), Faults> {
     let mut faults = Faults::default();
+    Confinement::resolve(&ConfineArgs::default(), sections, &mut faults.0);
     let asked = Asked::new(sections);
     let mut gateway = asked.settings(&mut faults.0);
     let mut wrong = Vec::new();

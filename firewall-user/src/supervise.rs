@@ -14,12 +14,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use crate::audit::Audit;
+use crate::drift::Drift;
 use crate::ebpf;
 use crate::proxy_process::ProxyProcess;
 use crate::reload::Reload;
 use crate::rotation::Rotation;
+use crate::runs::{Introduction, Run};
 use crate::sightings::Sightings;
 use crate::stdio::Attended;
+use crate::timings::Timings;
 use crate::workload::{Failure, Report, Request, Workload};
 
 mod refused;
@@ -99,6 +102,14 @@ pub struct Watch<'a> {
     pub rotation: Option<Rotation>,
     /// What `SIGHUP` asks for.
     pub reload: Reload,
+    /// Where the others on this host are told of the run.
+    pub run: &'a Run,
+    /// What they are told.
+    pub introduction: Introduction,
+    /// How long init's steps took.
+    pub timings: &'a mut Timings,
+    /// Whether what confines the workload is still there.
+    pub drift: Drift<'a>,
 }
 
 /// Waits for the command.
@@ -107,7 +118,14 @@ pub fn watch(mut watch: Watch<'_>, timeout: Option<Duration>) -> Result<Outcome>
     let mut timed_out = false;
     let mut refused = None;
     loop {
-        let ready = watch.wait(refused.as_ref(), deadline)?;
+        let due = watch.drift.due();
+        let next = deadline.map_or(due, |deadline| deadline.min(due));
+        let ready = watch.wait(refused.as_ref(), next)?;
+        if let Err(what) = watch.look_for_drift(ready.rules) {
+            return Ok(Outcome::Abandoned(format!(
+                "a part of the firewall was taken away from outside: {what}; the command was stopped"
+            )));
+        }
         if ready.events {
             watch.drain_events();
         }
@@ -173,15 +191,17 @@ struct Ready {
     sightings: bool,
     rotated: bool,
     refused: bool,
+    rules: bool,
 }
 
 impl Watch<'_> {
-    fn wait(&self, refused: Option<&RefusedSockets>, deadline: Option<Instant>) -> Result<Ready> {
+    fn wait(&self, refused: Option<&RefusedSockets>, until: Instant) -> Result<Ready> {
         let always = [
             self.events.as_fd(),
             self.signals.0.as_fd(),
             self.workload.socket.as_fd(),
             self.proxy.as_fd(),
+            self.drift.as_fd(),
         ];
         let mut polled: Vec<_> = always
             .into_iter()
@@ -191,7 +211,7 @@ impl Watch<'_> {
             .chain(refused.map(RefusedSockets::as_fd))
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
             .collect();
-        match poll(&mut polled, timeout_until(deadline)) {
+        match poll(&mut polled, timeout_until(until)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait"),
         }
@@ -203,11 +223,22 @@ impl Watch<'_> {
             signals: next(true),
             workload: next(true),
             proxy: next(true),
+            rules: next(true),
             reloaded: next(self.reload.as_fd().is_some()),
             sightings: next(self.sightings.is_some()),
             rotated: next(self.rotation.is_some()),
             refused: next(refused.is_some()),
         })
+    }
+
+    fn look_for_drift(&mut self, rules_changed: bool) -> Result<(), String> {
+        if rules_changed {
+            self.drift.look_at_rules()?;
+        }
+        if Instant::now() >= self.drift.due() {
+            self.drift.look()?;
+        }
+        Ok(())
     }
 
     fn drain_events(&mut self) {
@@ -257,10 +288,15 @@ impl Watch<'_> {
             return Ok(Some(Outcome::Signaled(Signal::SIGKILL as i32)));
         };
         Ok(match report {
-            Report::Confined => {
-                let listener = descriptor
-                    .ok_or_else(|| anyhow!("internal error: the seccomp listener is missing"))?;
-                *refused = Some(RefusedSockets::new(listener, self.workload.cgroup));
+            Report::Confined(confined) => {
+                self.timings.add(confined.timings);
+                let cgroup = self.workload.cgroup;
+                *refused = descriptor.map(|listener| RefusedSockets::new(listener, cgroup));
+                if refused.is_none() {
+                    self.introduction.posture.without_listener();
+                }
+                self.audit.confined(&self.introduction.posture);
+                self.run.introduce(&self.introduction)?;
                 None
             }
             Report::Started => None,
@@ -286,10 +322,7 @@ impl Watch<'_> {
     }
 }
 
-fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
-    let Some(deadline) = deadline else {
-        return PollTimeout::NONE;
-    };
+fn timeout_until(deadline: Instant) -> PollTimeout {
     let left = deadline.saturating_duration_since(Instant::now());
     // Rounded up, or the loop would spin through the last millisecond.
     PollTimeout::try_from(left.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX)
@@ -346,8 +379,7 @@ mod tests {
 
     #[test]
     fn a_deadline_is_waited_for_and_not_spun_for() {
-        assert_eq!(timeout_until(None), PollTimeout::NONE);
         let passed = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
-        assert_eq!(timeout_until(Some(passed)), PollTimeout::from(1u8));
+        assert_eq!(timeout_until(passed), PollTimeout::from(1u8));
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod bpf;
 pub mod clone;
 pub mod descriptors;
 pub mod environ;
+pub mod keyring;
 pub mod landlock;
 pub mod mount;
 pub mod seccomp;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 pub struct Timings {
     begun: Instant,
     last: Instant,
-    steps: BTreeMap<&'static str, u128>,
+    steps: BTreeMap<String, u64>,
 }
 
 impl Default for Timings {
@@ -32,14 +32,26 @@ impl Timings {
     /// Ends a step: what has passed since the last one ended is its time.
     pub fn lap(&mut self, step: &'static str) {
         let now = Instant::now();
+        let took = now.duration_since(self.last).as_micros();
         self.steps
-            .insert(step, now.duration_since(self.last).as_micros());
+            .insert(step.to_owned(), u64::try_from(took).unwrap_or(u64::MAX));
         self.last = now;
+    }
+
+    /// What each step took so far, in microseconds.
+    pub fn steps(&self) -> BTreeMap<String, u64> {
+        self.steps.clone()
+    }
+
+    /// Adds steps that were taken beside these, by another process.
+    pub fn add(&mut self, steps: BTreeMap<String, u64>) {
+        self.steps.extend(steps);
     }
 
     /// Adds one line of JSON, step to microseconds, to a file.
     pub fn append_to(mut self, path: &Path) -> Result<()> {
-        self.steps.insert("total", self.begun.elapsed().as_micros());
+        let total = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.steps.insert("total".to_owned(), total);
         let mut line = serde_json::to_vec(&self.steps)?;
         line.push(b'\n');
         OpenOptions::new()

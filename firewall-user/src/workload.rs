@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process;
@@ -16,11 +17,15 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::fstat;
+use nix::unistd::Pid;
 
 use crate::environment::Environment;
+use crate::features::{Degraded, Feature, Lacking};
 use crate::sandbox::files::PrivateFile;
+use crate::sandbox::landlock::{self, Restrictions};
 use crate::sandbox::{mounts, privileges, seccomp};
 use crate::sys::clone::{Clone, clone_into_cgroup};
+use crate::timings::Timings;
 use crate::user::Identity;
 use crate::{cgroup, ebpf, nft, sys};
 
@@ -28,7 +33,7 @@ mod command;
 mod init;
 mod message;
 
-pub use message::{Failure, Report, Request, Socket};
+pub use message::{Confined, Failure, Report, Request, Socket};
 
 /// Namespaces that a workload has of its own. That of the network was made before; see [`crate::network`].
 const NAMESPACES: [CloneFlags; 4] = [
@@ -51,8 +56,15 @@ pub struct Plan {
     pub directory: PathBuf,
     /// Files to lay over `/etc`.
     pub files: Vec<PrivateFile>,
-    /// The compiled filters.
-    pub seccomp: seccomp::Filters,
+    /// The compiled filter.
+    pub seccomp: seccomp::Filter,
+    /// What Landlock keeps it from.
+    pub landlock: Restrictions,
+    /// What may be lacking.
+    pub allow_degraded: Degraded,
+    /// How soon the kernel kills it when the host's memory runs out (`/proc/<pid>/oom_score_adj`): keyward itself
+    /// comes later.
+    pub oom_score: i32,
     /// What standard input, output and error become.
     pub stdio: Stdio,
     /// keyward itself leaves no core dumps; the command may, if it might before.
@@ -97,6 +109,8 @@ impl Stdio {
 pub struct Enforced<'a> {
     /// The cgroup that the programs are attached to.
     pub cgroup: &'a cgroup::Cgroup,
+    /// How much it may take; read back, too.
+    pub limited: &'a cgroup::Limited,
     /// The programs.
     pub programs: &'a ebpf::Attached,
     /// The network namespace that the rules are in.
@@ -108,6 +122,8 @@ pub struct Enforced<'a> {
 /// A started init, seen from the supervisor.
 #[derive(Debug)]
 pub struct Workload {
+    /// Init, as the supervisor numbers it.
+    pub pid: Pid,
     /// Readable when init has ended.
     pub pidfd: OwnedFd,
     /// What init reports and is asked.
@@ -126,14 +142,15 @@ pub fn spawn(plan: Plan, enforced: Enforced<'_>) -> Result<Workload> {
     match clone_into_cgroup(enforced.cgroup.as_fd(), flags)
         .context("cannot make the workload's process")?
     {
-        Clone::Parent { pid: _, pidfd } => Ok(Workload {
+        Clone::Parent { pid, pidfd } => Ok(Workload {
+            pid,
             pidfd,
             socket: ours,
             cgroup: cgroup.st_ino,
         }),
         Clone::Child => {
             drop(ours);
-            let code = match become_init(&plan, enforced.namespace, &theirs) {
+            let code = match become_init(&plan, enforced, &theirs) {
                 Ok(()) => init::run(plan, &theirs),
                 Err(error) => {
                     report_failure(&theirs, &format!("{error:#}"));
@@ -146,16 +163,29 @@ pub fn spawn(plan: Plan, enforced: Enforced<'_>) -> Result<Workload> {
 }
 
 /// The child's part of the privilege timeline. Each step says why it stands where it does.
-fn become_init(plan: &Plan, namespace: &OwnedFd, socket: &Socket) -> Result<()> {
-    // First: the supervisor's listeners, eBPF maps and control socket are none of the workload's, and the ends of
+fn become_init(plan: &Plan, enforced: Enforced<'_>, socket: &Socket) -> Result<()> {
+    let mut timings = Timings::default();
+    let namespace = enforced.namespace;
+    // Before the descriptors are closed, of which this takes some.
+    enforced
+        .limited
+        .join()
+        .context("cannot join the cgroups that limit the command")?;
+    // Next: the supervisor's listeners, eBPF maps and control socket are none of the workload's, and the ends of
     // pipes that init held open would keep them from ever ending.
     let mut keep = vec![namespace.as_fd(), socket.as_fd()];
     keep.extend(plan.stdio.descriptors());
     sys::descriptors::close_all_but(&keep).context("cannot close the supervisor's descriptors")?;
-    // Root's to do, so it comes before root is given up.
+    // Root's to do, as is what follows, so it comes before root is given up.
+    fs::write("/proc/self/oom_score_adj", plan.oom_score.to_string())
+        .context("cannot be killed before keyward when memory runs out")?;
+    // The keys of whoever called keyward are in the session keyring that is inherited.
+    sys::keyring::join_new_session().context("cannot get a keyring of its own")?;
     setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
         .context("cannot enter the network namespace")?;
+    timings.lap("init_join");
     mounts::enter(&plan.files, plan.identity.uid, plan.identity.gid)?;
+    timings.lap("init_mounts");
     // Signals wait until init reads them; a default action would end it, and the command with it.
     SigSet::all()
         .thread_set_mask()
@@ -166,12 +196,30 @@ fn become_init(plan: &Plan, namespace: &OwnedFd, socket: &Socket) -> Result<()> 
     ensure!(!socket.is_closed(), "the supervisor is gone");
     // The user's other processes in this namespace, the command itself among them, may not look into init.
     prctl::set_dumpable(false).context("cannot make init undumpable")?;
-    // Last: from here on the filters judge init, too.
-    let listener = seccomp::apply(&plan.seccomp)?;
+    timings.lap("init_privileges");
+    landlock::apply(&plan.landlock)?;
+    timings.lap("init_landlock");
+    // Last: from here on the filter judges init, too.
+    let may_lack_listener = plan.allow_degraded.contains(&Feature::SeccompNotify);
+    let listener = match seccomp::apply(&plan.seccomp) {
+        Err(error) if may_lack_listener && seccomp::is_lacking(&error) => {
+            seccomp::apply_without_listener(&plan.seccomp)?;
+            None
+        }
+        Err(error) if seccomp::is_lacking(&error) => {
+            let detail = error.root_cause().to_string();
+            return Err(Lacking::new(Feature::SeccompNotify, &detail).into());
+        }
+        applied => Some(applied?),
+    };
+    timings.lap("init_seccomp");
+    let confined = Report::Confined(Confined {
+        timings: timings.steps(),
+    });
     // Before the command exists, which may have to wait for what comes of it. The copy here is closed at once: with
     // it open, the kernel would believe that somebody answers even if the supervisor were gone.
     socket
-        .send_with(&Report::Confined, listener.as_fd())
+        .send_with(&confined, listener.as_ref().map(AsFd::as_fd))
         .context("cannot hand the seccomp listener to the supervisor")
 }
 

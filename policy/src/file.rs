@@ -77,7 +77,8 @@ pub(crate) fn contents(text: &Text<'_>, root: &Node, faults: &mut Vec<Fault>) ->
             | Key::Models
             | Key::Scan
             | Key::Rewrite
-            | Key::Retry => {
+            | Key::Retry
+            | Key::Sandbox => {
                 let named = table.fields().iter().find(|it| it.key == key.name());
                 let at = named.map_or(node.at, |it| it.at);
                 contents.gateway.add(text, key.name(), (at, node), faults);

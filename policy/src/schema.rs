@@ -98,6 +98,33 @@ struct PolicyFile {
     /// What is asked again.
     #[schemars(default)]
     retry: Option<Section>,
+    /// How much of the machine the command may take, and what it may not do there.
+    #[schemars(default)]
+    sandbox: Option<Sandbox>,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename_all = "kebab-case", inline, deny_unknown_fields)]
+struct Sandbox {
+    /// Memory of all processes together: `2G`, or a number of bytes.
+    #[schemars(default)]
+    memory: Option<Size>,
+    /// Processes and threads at the same time.
+    #[schemars(default, range(min = 2))]
+    pids: Option<u64>,
+    /// Processors: 2, 0.5.
+    #[schemars(default, range(min = 0.01))]
+    cpu: Option<f64>,
+    /// Whether user namespaces may be made, as browsers and other sandboxes do.
+    #[schemars(default, extend("default" = true))]
+    user_namespaces: Option<bool>,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(untagged, inline)]
+enum Size {
+    Text(String),
+    Bytes(u64),
 }
 
 /// Checked by the gateway.

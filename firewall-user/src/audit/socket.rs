@@ -67,7 +67,9 @@ impl RefusedSocket {
 
     /// What was refused, in a few words.
     pub(super) fn what(&self) -> String {
-        if self.is_ip() {
+        if self.is_ip() && matches!(self.kind, libc::SOCK_STREAM | libc::SOCK_DGRAM) {
+            format!("{} socket", self.protocol())
+        } else if self.is_ip() {
             format!("{} socket", self.kind())
         } else {
             format!("{} socket", self.family())
@@ -165,6 +167,13 @@ mod tests {
                 10,
                 0x300,
                 ["packet socket", "AF_INET", "packet", "ip protocol 768"],
+                Reason::SocketNotAllowed,
+            ),
+            (
+                libc::AF_INET6,
+                libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+                libc::IPPROTO_ICMPV6,
+                ["icmpv6 socket", "AF_INET6", "datagram", "icmpv6"],
                 Reason::SocketNotAllowed,
             ),
             (

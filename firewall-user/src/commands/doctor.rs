@@ -27,16 +27,41 @@ pub fn run(args: &DoctorArgs) -> Result<bool> {
                 writeln!(text, "missing  {:<14} {found}", check.name)?;
                 writeln!(text, "         {:<14} hint: {remedy}", "")?;
             }
+            Finding::Lacking { feature, found } => {
+                writeln!(text, "lacking  {:<14} {found}", check.name)?;
+                writeln!(
+                    text,
+                    "         {:<14} it is in {}\n         {:<14} without it {}",
+                    "",
+                    feature.since(),
+                    "",
+                    feature.loss()
+                )?;
+            }
         }
     }
     let healthy = checks
         .iter()
         .all(|check| matches!(check.finding, Finding::Present(_)));
-    text.push_str(if healthy {
-        "keyward can run here.\n"
+    let is_missing = |check: &Check| matches!(check.finding, Finding::Missing { .. });
+    let lacking: Vec<_> = checks
+        .iter()
+        .filter_map(|check| match check.finding {
+            Finding::Lacking { feature, .. } => Some(feature.name()),
+            Finding::Present(_) | Finding::Missing { .. } => None,
+        })
+        .collect();
+    if checks.iter().any(is_missing) {
+        text.push_str("keyward cannot run here yet.\n");
+    } else if lacking.is_empty() {
+        text.push_str("keyward can run here.\n");
     } else {
-        "keyward cannot run here yet.\n"
-    });
+        writeln!(
+            text,
+            "keyward can run here with less: --allow-degraded {}",
+            lacking.join(",")
+        )?;
+    }
     io::stdout().write_all(text.as_bytes())?;
     Ok(healthy)
 }
@@ -44,7 +69,7 @@ pub fn run(args: &DoctorArgs) -> Result<bool> {
 fn fix() -> Result<()> {
     let mut talk = io::stderr();
     runs::ensure_bpffs()?;
-    let sweep = runs::sweep(&cgroup::find_hierarchy()?);
+    let sweep = runs::sweep(&cgroup::Hierarchies::find()?);
     for id in &sweep.swept {
         writeln!(talk, "keyward: cleared away what run {id} left")?;
     }

@@ -18,6 +18,7 @@ mod state;
 mod view;
 
 use look::Look;
+pub(super) use look::ask;
 use state::State;
 
 /// Least time between two looks: more would be a load for nothing that an eye could follow.

@@ -11,13 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Counters, EbpfError, Events, Loaded, Spare, programs::PROGRAMS, verify};
+use super::{Counters, EbpfError, Events, Hooks, Loaded, Spare, programs::PROGRAMS, verify};
 use crate::sys::bpf;
 
 /// The proof that every program is attached. Dropping it detaches nothing: the pins hold.
 #[derive(Debug)]
 pub struct Attached {
     pins: PathBuf,
+    hooks: Hooks,
     set: Spare,
 }
 
@@ -54,10 +55,11 @@ impl Attached {
                 .map_err(|source| EbpfError::Pin { path, source })?;
         }
         // After the last attach and before anyone is told: what the kernel shows counts.
-        verify::links(pins, cgroup)?;
+        let hooks = verify::links(pins, cgroup)?;
         undo.defuse();
         Ok(Self {
             pins: pins.to_owned(),
+            hooks,
             set,
         })
     }
@@ -79,6 +81,12 @@ impl Attached {
         self.set.flows.as_fd()
     }
 
+    /// What is attached.
+    #[must_use]
+    pub fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
     /// The directory of the pins.
     #[must_use]
     pub fn pins(&self) -> &Path {
@@ -91,7 +99,7 @@ impl Attached {
     ///
     /// One is not.
     pub fn verify(&self, cgroup: impl AsFd) -> Result<(), EbpfError> {
-        verify::links(&self.pins, cgroup.as_fd())
+        verify::links(&self.pins, cgroup.as_fd()).map(drop)
     }
 
     /// Detaches everything. Only when no process is left in the cgroup: whoever is there is loose.

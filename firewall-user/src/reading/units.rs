@@ -45,10 +45,12 @@ pub fn milliseconds(span: f64) -> String {
     }
 }
 
-/// `1 host`, `2 hosts`.
+/// `1 host`, `2 hosts`, `2 processes`.
 pub fn counted(count: u64, one: &str) -> String {
     if count == 1 {
         format!("1 {one}")
+    } else if one.ends_with('s') {
+        format!("{count} {one}es")
     } else {
         format!("{count} {one}s")
     }

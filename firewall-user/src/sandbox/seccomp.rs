@@ -2,191 +2,93 @@
 //! System calls that no hook of the network layer sees.
 //!
 //! The cgroup hooks judge IPv4 and IPv6 sockets. Sockets of other families reach hardware, hypervisors or the kernel
-//! itself, so only the families that ordinary programs use may be made. Everything is refused with an error that
-//! programs know how to take; none is killed for asking.
+//! itself, so only those that ordinary programs use may be made; and calls that reach far into the kernel, or out of the
+//! sandbox, are refused whole. The list is `data/seccomp.toml`, with a reason for each. Everything is refused with an
+//! error that programs know how to take; none is killed for asking.
 //!
-//! There are two filters. One refuses by itself. The other hands refused `socket(2)` calls to the supervisor, which
-//! writes them down and answers; see [`crate::supervise`]. Raw sockets are among them: the kernel's own check for
-//! `CAP_NET_RAW` comes before the `cgroup/sock_create` hook, so that the hook would never hear of them.
+//! Refused `socket(2)` calls are handed to the supervisor, which writes them down and answers; see
+//! [`crate::supervise`]. Raw and ping sockets are among them: the kernel's own checks of privileges come before the
+//! `cgroup/sock_create` hook, so that the hook would never hear of them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, ensure};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen, SeccompCmpOp as Op,
-    SeccompCondition as Condition, SeccompFilter, SeccompRule, TargetArch,
-};
+use libc::sock_filter;
 
-use crate::sys::seccomp::install_with_listener;
+use crate::sys::seccomp::{install, install_with_listener};
 
-mod program;
+mod compile;
+mod rules;
 
-/// Families a workload may use. Netlink tells programs their own addresses and routes; in a network namespace of
-/// its own there is nothing else to learn or, without capabilities, to change.
-const FAMILIES: &[i32] = &[
-    libc::AF_UNIX,
-    libc::AF_INET,
-    libc::AF_INET6,
-    libc::AF_NETLINK,
-];
+/// Whether the workload may make user namespaces, as browsers and other sandboxes do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserNamespaces {
+    /// In one of them, the kernel lets it mount and make network namespaces.
+    Allowed,
+    /// Nobody in the workload ever has a capability.
+    Refused,
+}
 
-/// Calls that are refused whole, each with its reason.
-const REFUSED: &[(i64, &str)] = &[
-    (
-        libc::SYS_add_key,
-        "keyrings are shared with the host's processes of the same user",
-    ),
-    (libc::SYS_bpf, "the firewall itself is made with it"),
-    (
-        libc::SYS_io_uring_enter,
-        "does what other calls do, out of this filter's sight",
-    ),
-    (
-        libc::SYS_io_uring_register,
-        "does what other calls do, out of this filter's sight",
-    ),
-    (
-        libc::SYS_io_uring_setup,
-        "does what other calls do, out of this filter's sight",
-    ),
-    (libc::SYS_kexec_file_load, "starts another kernel"),
-    (libc::SYS_kexec_load, "starts another kernel"),
-    (
-        libc::SYS_keyctl,
-        "keyrings are shared with the host's processes of the same user",
-    ),
-    (libc::SYS_perf_event_open, "reads what other processes do"),
-    (
-        libc::SYS_request_key,
-        "makes the kernel ask a helper outside, which may resolve names",
-    ),
-    (libc::SYS_userfaultfd, "widens races in the kernel"),
-];
-
-/// Requests to a terminal that put bytes into its input, as if the user had typed them: outside the sandbox.
-const REFUSED_IOCTLS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
-
-/// The bits of `socket(2)`'s second argument that are the type; the others are flags (`SOCK_TYPE_MASK`:
-/// include/linux/net.h).
-const TYPE_MASK: u64 = 0xf;
-
-/// `SOCK_PACKET`: over IPv4 an old name for a packet socket, which reaches the device. Not in the libc crate.
-const SOCK_PACKET: i32 = 10;
-
-/// Types that are refused over IPv4 and IPv6.
-const REFUSED_TYPES: &[(i32, i32)] = &[
-    (libc::AF_INET, libc::SOCK_RAW),
-    (libc::AF_INET, SOCK_PACKET),
-    (libc::AF_INET6, libc::SOCK_RAW),
-];
-
-/// Stands for "ask the supervisor" while a filter is compiled: any number that fits the data of a return value.
-const ASK: u16 = 0x6b77;
-
-/// Both filters, compiled.
+/// The compiled filter.
 #[derive(Clone, Debug)]
-pub struct Filters {
-    refusing: BpfProgram,
-    asking: BpfProgram,
-}
+pub struct Filter(Vec<sock_filter>);
 
-/// Compiles the filters: before the privileges are dropped, so that a failure stops the run early.
-pub fn compile() -> Result<Filters> {
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let mut refusing = compile_one(refusing_rules()?, refuse.clone())?;
-    program::refuse_x32(&mut refusing, refuse.into())?;
-    let ask = SeccompAction::Trace(ASK.into());
-    let mut asking = compile_one(asking_rules()?, ask)?;
-    program::ask_instead_of_trace(&mut asking, ASK.into())?;
-    Ok(Filters { refusing, asking })
-}
-
-/// Any of a call's rules matches; all conditions of a rule must hold for that. A call without rules always matches.
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
-fn refusing_rules() -> Result<Rules> {
-    let mut rules = Rules::new();
-    for (call, _reason) in REFUSED {
-        rules.insert(*call, Vec::new());
+impl Filter {
+    /// Instructions that it has.
+    pub fn length(&self) -> usize {
+        self.0.len()
     }
-    rules.insert(libc::SYS_socketpair, vec![other_families()?]);
-    let ioctls = REFUSED_IOCTLS
-        .iter()
-        .map(|request| SeccompRule::new(vec![Condition::new(1, ArgLen::Dword, Op::Eq, *request)?]))
-        .collect::<Result<Vec<_>, _>>()?;
-    rules.insert(libc::SYS_ioctl, ioctls);
-    // Of two filters that ask, the newer one's answer counts, and it might be "go on". While ours has its listener
-    // the kernel takes no second one; this keeps it so when the listener has gone with the supervisor.
-    let listens = SeccompRule::new(vec![
-        Condition::new(
-            0,
-            ArgLen::Dword,
-            Op::Eq,
-            libc::SECCOMP_SET_MODE_FILTER.into(),
-        )?,
-        Condition::new(
-            1,
-            ArgLen::Qword,
-            Op::MaskedEq(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER),
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-        )?,
-    ])?;
-    rules.insert(libc::SYS_seccomp, vec![listens]);
-    Ok(rules)
 }
 
-fn asking_rules() -> Result<Rules> {
-    let mut refused = vec![other_families()?];
-    for (family, kind) in REFUSED_TYPES {
-        let (family, kind) = (
-            u64::from(family.unsigned_abs()),
-            u64::from(kind.unsigned_abs()),
-        );
-        refused.push(SeccompRule::new(vec![
-            Condition::new(0, ArgLen::Dword, Op::Eq, family)?,
-            Condition::new(1, ArgLen::Dword, Op::MaskedEq(TYPE_MASK), kind)?,
-        ])?);
-    }
-    Ok(Rules::from([(libc::SYS_socket, refused)]))
+/// Compiles the filter: before the privileges are dropped, so that a failure stops the run early.
+pub fn compile(user_namespaces: UserNamespaces) -> Result<Filter> {
+    let is_in_force = |rule: &rules::Rule| {
+        !rule.without_user_namespaces || user_namespaces == UserNamespaces::Refused
+    };
+    let rules: Vec<_> = rules::RULES.iter().copied().filter(is_in_force).collect();
+    compile::compile(&rules)
+        .map(Filter)
+        .context("cannot compile the seccomp filter")
 }
 
-fn other_families() -> Result<SeccompRule> {
-    let families = FAMILIES
-        .iter()
-        .map(|family| Condition::new(0, ArgLen::Dword, Op::Ne, u64::from(family.unsigned_abs())))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(SeccompRule::new(families)?)
-}
-
-fn compile_one(rules: Rules, matched: SeccompAction) -> Result<BpfProgram> {
-    let architecture =
-        TargetArch::try_from(std::env::consts::ARCH).context("unknown architecture")?;
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, matched, architecture)?;
-    BpfProgram::try_from(filter).context("cannot compile a seccomp filter")
-}
-
-/// Puts the filters in force for this process and all that come of it, and returns where refused sockets are heard
+/// Puts the filter in force for this process and all that come of it, and returns where refused sockets are heard
 /// of. `no_new_privs` must be set.
 ///
 /// Whoever makes such a socket waits until it is answered, so the listener has to be in the supervisor's hands before
 /// anybody does, and nowhere else: while a copy is open that nobody reads, callers would wait for ever.
-pub fn apply(filters: &Filters) -> Result<OwnedFd> {
+pub fn apply(filter: &Filter) -> Result<OwnedFd> {
     let before = in_force()?;
-    // First, because the other one refuses to install a filter of this kind.
-    let listener = install_with_listener(&filters.asking).context(
+    let listener = install_with_listener(&filter.0).context(
         "cannot install the seccomp filter that asks the supervisor\n  hint: \"busy\" means that keyward itself was \
          started behind a filter that asks somebody; the kernel allows one",
     )?;
-    seccompiler::apply_filter(&filters.refusing).context("cannot install the seccomp filter")?;
-    let after = in_force()?;
     ensure!(
-        after == before + 2,
-        "of two seccomp filters {} are in force",
-        after.saturating_sub(before)
+        in_force()? == before + 1,
+        "the seccomp filter is not in force"
     );
     Ok(listener)
+}
+
+/// As [`apply`], with a plain refusal where the supervisor would be asked: what is refused is the same, and nobody hears
+/// of it.
+pub fn apply_without_listener(filter: &Filter) -> Result<()> {
+    let before = in_force()?;
+    install(&compile::without_asking(&filter.0)).context("cannot install the seccomp filter")?;
+    ensure!(
+        in_force()? == before + 1,
+        "the seccomp filter is not in force"
+    );
+    Ok(())
+}
+
+/// Whether [`apply`] failed for want of a listener: the kernel is too old for it, or has given the one that a tree of
+/// filters may have to somebody else.
+pub fn is_lacking(error: &anyhow::Error) -> bool {
+    let code = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::raw_os_error);
+    matches!(code, Some(libc::EBUSY | libc::EINVAL))
 }
 
 /// How many filters judge the calling thread, as the kernel counts them (Linux 5.10).
@@ -212,12 +114,20 @@ mod tests {
     use super::*;
     use crate::sys::seccomp::{ensure_waiting, receive, refuse};
 
+    /// The bits of `socket(2)`'s second argument that are the type (`SOCK_TYPE_MASK`: include/linux/net.h).
+    const TYPE_MASK: u64 = 0xf;
+
     /// `AF_VSOCK` and a raw type, which rustix takes by number.
     const VSOCK: AddressFamily = AddressFamily::from_raw(40);
     const RAW: SocketType = SocketType::RAW;
 
-    fn make(family: AddressFamily, kind: SocketType) -> Result<(), rustix::io::Errno> {
-        socket(family, kind, None::<Protocol>).map(drop)
+    fn make(
+        family: AddressFamily,
+        kind: SocketType,
+        protocol: u32,
+    ) -> Result<(), rustix::io::Errno> {
+        let protocol = std::num::NonZeroU32::new(protocol).map(Protocol::from_raw);
+        socket(family, kind, protocol).map(drop)
     }
 
     /// Filters cannot be taken off again, so they go on a thread that ends with the test. Returns its result, while
@@ -230,7 +140,8 @@ mod tests {
         thread::scope(|scope| {
             let workload = scope.spawn(move || {
                 rustix::thread::set_no_new_privs(true).unwrap();
-                sender.send(apply(&compile().unwrap()).unwrap()).unwrap();
+                let filter = compile(UserNamespaces::Allowed).unwrap();
+                sender.send(apply(&filter).unwrap()).unwrap();
                 workload()
             });
             supervise(receiver.recv().unwrap());
@@ -238,31 +149,43 @@ mod tests {
         })
     }
 
-    fn answer_one(listener: BorrowedFd<'_>) -> [u64; 2] {
+    fn answer_one(listener: BorrowedFd<'_>) -> [u64; 3] {
         let call = receive(listener).unwrap();
         ensure_waiting(listener, call).unwrap();
         refuse(listener, call, libc::EPERM).unwrap();
-        [call.arguments[0], call.arguments[1] & TYPE_MASK]
+        [
+            call.arguments[0],
+            call.arguments[1] & TYPE_MASK,
+            call.arguments[2],
+        ]
     }
 
     #[test]
     fn refused_sockets_are_asked_about_and_ordinary_ones_are_not() {
         let refused = [
-            (VSOCK, SocketType::STREAM),
-            (AddressFamily::INET, RAW),
-            (AddressFamily::INET6, RAW),
-            (AddressFamily::INET, SocketType::from_raw(10)),
-            (AddressFamily::PACKET, SocketType::DGRAM),
+            (VSOCK, SocketType::STREAM, 0),
+            (AddressFamily::INET, RAW, 0),
+            (AddressFamily::INET6, RAW, 0),
+            (AddressFamily::INET, SocketType::from_raw(10), 0),
+            (AddressFamily::PACKET, SocketType::DGRAM, 0),
+            (AddressFamily::INET, SocketType::DGRAM, 1),
+            (AddressFamily::INET6, SocketType::DGRAM, 136),
+            (AddressFamily::INET, SocketType::STREAM, 262),
+            (AddressFamily::NETLINK, RAW, 12),
         ];
         let ordinary = [
-            (AddressFamily::UNIX, SocketType::SEQPACKET),
-            (AddressFamily::INET, SocketType::STREAM),
-            (AddressFamily::INET6, SocketType::DGRAM),
-            (AddressFamily::NETLINK, RAW),
+            (AddressFamily::UNIX, SocketType::SEQPACKET, 0),
+            (AddressFamily::INET, SocketType::STREAM, 0),
+            (AddressFamily::INET, SocketType::STREAM, 6),
+            (AddressFamily::INET6, SocketType::DGRAM, 17),
+            (AddressFamily::NETLINK, RAW, 0),
+            (AddressFamily::NETLINK, SocketType::DGRAM, 4),
         ];
         let workload = || {
-            let try_all =
-                |sockets: &[_]| sockets.iter().map(|&(f, t)| make(f, t)).collect::<Vec<_>>();
+            let try_all = |sockets: &[_]| {
+                let made = sockets.iter().map(|&(f, t, p)| make(f, t, p));
+                made.collect::<Vec<_>>()
+            };
             (try_all(&ordinary), try_all(&refused))
         };
         let mut seen = Vec::new();
@@ -270,8 +193,15 @@ mod tests {
             seen.extend(refused.iter().map(|_| answer_one(listener.as_fd())));
         });
         assert!(ordinary.iter().all(Result::is_ok), "{ordinary:?}");
-        assert_eq!(answered, [Err(rustix::io::Errno::PERM); 5]);
-        assert_eq!(seen, [[40, 1], [2, 3], [10, 3], [2, 10], [17, 2]]);
+        assert_eq!(answered, [Err(rustix::io::Errno::PERM); 9]);
+        let [first, raw, ..] = seen[..] else {
+            unreachable!()
+        };
+        assert_eq!((first, raw), ([40, 1, 0], [2, 3, 0]));
+        assert_eq!(
+            seen[5..],
+            [[2, 2, 1], [10, 2, 136], [2, 1, 262], [16, 3, 12]]
+        );
     }
 
     #[test]
@@ -279,8 +209,9 @@ mod tests {
         let (gone, told) = mpsc::channel();
         let workload = move || {
             told.recv().unwrap();
-            let again = install_with_listener(&compile().unwrap().asking);
-            (make(VSOCK, SocketType::STREAM), again.map(drop))
+            let filter = compile(UserNamespaces::Allowed).unwrap();
+            let again = install_with_listener(&filter.0);
+            (make(VSOCK, SocketType::STREAM, 0), again.map(drop))
         };
         let (refused, again) = behind_filters(workload, |listener| {
             drop(listener);
@@ -291,27 +222,46 @@ mod tests {
     }
 
     #[test]
-    fn what_the_other_filter_refuses_fails_by_itself() {
+    fn what_nobody_is_asked_about_fails_by_itself() {
         use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-        let pair = || {
-            socketpair(
-                AddressFamily::Inet,
-                SockType::Stream,
-                None,
-                SockFlag::empty(),
+        use rustix::mount::{FsOpenFlags, fsopen};
+        let pair = |family| socketpair(family, SockType::Stream, None, SockFlag::empty()).err();
+        let mount = || fsopen(c"no such thing", FsOpenFlags::empty()).err();
+        // Whatever the kernel says of these without the filter, it is something else.
+        assert_ne!(pair(AddressFamily::Tipc), Some(Errno::EPERM));
+        assert_ne!(pair(AddressFamily::Inet), Some(Errno::EPERM));
+        assert_ne!(mount(), Some(rustix::io::Errno::NOSYS));
+        let attempts = || {
+            (
+                [AddressFamily::Tipc, AddressFamily::Inet].map(pair),
+                mount(),
             )
         };
-        let tipc = || {
-            socketpair(
-                AddressFamily::Tipc,
-                SockType::Stream,
-                None,
-                SockFlag::empty(),
-            )
+        let (pairs, mount) = behind_filters(attempts, drop);
+        assert_eq!(pairs, [Some(Errno::EPERM); 2]);
+        assert_eq!(mount, Some(rustix::io::Errno::NOSYS));
+    }
+
+    #[test]
+    fn more_is_refused_without_user_namespaces() {
+        let code = |filter: &Filter, number, first| {
+            compile::tests::run(&filter.0, 0xc000_003e, number, [first, 0, 0, 0, 0, 0])
         };
-        // Whatever the kernel says of these without the filter, it is not EPERM.
-        assert_ne!(tipc().err(), Some(Errno::EPERM));
-        let (inet, tipc) = behind_filters(|| (pair().err(), tipc().err()), drop);
-        assert_eq!((inet, tipc), (Some(Errno::EOPNOTSUPP), Some(Errno::EPERM)));
+        let [with, without] =
+            [UserNamespaces::Allowed, UserNamespaces::Refused].map(|it| compile(it).unwrap());
+        if cfg!(target_arch = "x86_64") {
+            let (mount, clone3, unshare) = (165, 435, 272);
+            for number in [mount, clone3, unshare] {
+                assert_eq!(code(&with, number, 0x1000_0000), libc::SECCOMP_RET_ALLOW);
+            }
+            let error = |number: u32| libc::SECCOMP_RET_ERRNO | number;
+            assert_eq!(code(&without, mount, 0), error(1));
+            assert_eq!(code(&without, clone3, 0), error(38));
+            assert_eq!(code(&without, unshare, 0x1000_0000), error(1));
+            assert_eq!(
+                code(&without, unshare, 0x4000_0000),
+                libc::SECCOMP_RET_ALLOW
+            );
+        }
     }
 }

@@ -5,10 +5,10 @@
 //! (`SECCOMP_USER_NOTIF_FLAG_CONTINUE`), which must never decide about anybody's rights and is not offered.
 
 use std::io;
-use std::mem::{offset_of, size_of};
+use std::mem::size_of;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
-use seccompiler::sock_filter;
+use libc::sock_filter;
 
 /// A call that waits for its answer.
 #[derive(Clone, Copy, Debug)]
@@ -32,15 +32,24 @@ pub struct Call {
 /// `EBUSY` if a filter with a listener is in force already: the kernel allows one in a tree of filters.
 pub fn install_with_listener(program: &[sock_filter]) -> io::Result<OwnedFd> {
     require_known_sizes()?;
-    let length = u16::try_from(program.len()).map_err(io::Error::other)?;
-    let program = libc::sock_fprog {
-        len: length,
-        filter: program.as_ptr().cast_mut().cast(),
-    };
     let flags =
         libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-    // SAFETY: the program is valid for its length and the kernel copies it without writing to it; `sock_filter` is
-    // laid out as the kernel has it (checked below).
+    let descriptor = set_filter(program, flags)?;
+    // SAFETY: with NEW_LISTENER the kernel returned a new descriptor, which nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Installs a filter that asks nobody for the calling thread and all that come of it. `no_new_privs` must be set.
+pub fn install(program: &[sock_filter]) -> io::Result<()> {
+    set_filter(program, 0).map(drop)
+}
+
+fn set_filter(program: &[sock_filter], flags: libc::c_ulong) -> io::Result<libc::c_int> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(io::Error::other)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the program is valid for its length, and the kernel copies it without writing to it.
     let result = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
@@ -50,10 +59,7 @@ pub fn install_with_listener(program: &[sock_filter]) -> io::Result<OwnedFd> {
         )
     };
     match i32::try_from(result) {
-        Ok(descriptor) if descriptor >= 0 => {
-            // SAFETY: the kernel returned a new descriptor, which nobody else owns.
-            Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-        }
+        Ok(result) if result >= 0 => Ok(result),
         Ok(_) | Err(_) => Err(io::Error::last_os_error()),
     }
 }
@@ -171,13 +177,3 @@ fn check(result: libc::c_int) -> io::Result<()> {
         Err(io::Error::last_os_error())
     }
 }
-
-/// What [`install_with_listener`]'s cast relies on.
-const _: () = {
-    assert!(size_of::<sock_filter>() == size_of::<libc::sock_filter>());
-    assert!(align_of::<sock_filter>() == align_of::<libc::sock_filter>());
-    assert!(offset_of!(sock_filter, code) == offset_of!(libc::sock_filter, code));
-    assert!(offset_of!(sock_filter, jt) == offset_of!(libc::sock_filter, jt));
-    assert!(offset_of!(sock_filter, jf) == offset_of!(libc::sock_filter, jf));
-    assert!(offset_of!(sock_filter, k) == offset_of!(libc::sock_filter, k));
-};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What init and the supervisor tell each other: one JSON value a packet.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -21,8 +22,9 @@ const MAX_MESSAGE: usize = 16 * 1024;
 /// From init.
 #[derive(Debug, Deserialize, Serialize)]
 pub enum Report {
-    /// The sandbox stands. With it comes the listener of the seccomp filter, see [`crate::sandbox::seccomp::apply`].
-    Confined,
+    /// The sandbox stands. With it comes the listener of the seccomp filter, see [`crate::sandbox::seccomp::apply`],
+    /// unless that is lacking and may be.
+    Confined(Confined),
     /// The command was started.
     Started,
     /// The command was not started.
@@ -33,6 +35,13 @@ pub enum Report {
     Exited(i32),
     /// The command was ended by this signal.
     Signaled(i32),
+}
+
+/// What init tells of the sandbox that it has set up.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Confined {
+    /// How long each step took, in microseconds.
+    pub timings: BTreeMap<String, u64>,
 }
 
 /// Why the command was not started.
@@ -97,17 +106,17 @@ impl Socket {
         Ok(Some(serde_json::from_slice(&buffer[..length])?))
     }
 
-    /// Sends one message with a descriptor, of which the other side gets a copy.
+    /// Sends one message, with a descriptor if there is one, of which the other side gets a copy.
     pub(super) fn send_with(
         &self,
         message: &impl Serialize,
-        descriptor: BorrowedFd<'_>,
+        descriptor: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [descriptor];
-        if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        let descriptors: Vec<_> = descriptor.into_iter().collect();
+        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
             return Err(io::Error::other(
                 "internal error: no space for a descriptor",
             ));

@@ -44,6 +44,7 @@ keys! {
     Scan = "scan";
     Rewrite = "rewrite";
     Retry = "retry";
+    Sandbox = "sandbox";
     Url = "url";
     NoProxy = "no-proxy";
     Rule = "rule";
@@ -73,6 +74,7 @@ impl Key {
         Self::Scan,
         Self::Rewrite,
         Self::Retry,
+        Self::Sandbox,
     ];
     /// Those of `dns`.
     pub(crate) const DNS: &[Self] = &[Self::Answers, Self::Servers];

@@ -11,7 +11,9 @@ use nix::sys::utsname::uname;
 use rustix::mount::{FsOpenFlags, fsopen};
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::{cgroup, ebpf, endpoints, nft, runs};
+use crate::features::{self, Feature};
+use crate::sandbox::seccomp::{self, UserNamespaces};
+use crate::{cgroup, ebpf, endpoints, nft, runs, sys};
 
 /// The oldest kernel that keyward runs on: the first with a long-term series in which everything is there that it
 /// uses (`CLONE_INTO_CGROUP` 5.7, `mount_setattr` 5.12, `cgroup.kill` 5.14, map look-ups without `CAP_BPF` 5.19).
@@ -38,12 +40,19 @@ pub enum Finding {
         /// What to do.
         remedy: &'static str,
     },
+    /// It is not, and a run can do without if it is told to.
+    Lacking {
+        /// What.
+        feature: Feature,
+        /// What was found in its place.
+        found: String,
+    },
 }
 
 /// Runs every check.
 pub(super) fn all() -> Vec<Check> {
     let check = |name, finding| Check { name, finding };
-    vec![
+    [
         check("kernel", kernel()),
         check("capabilities", privileges()),
         check("cgroup v2", cgroup_v2()),
@@ -52,9 +61,11 @@ pub(super) fn all() -> Vec<Check> {
         check("eBPF", programs()),
         check("nf_tables", nf_tables()),
         check("overlayfs", overlayfs()),
-        check("Landlock", landlock()),
         check("leftovers", leftovers()),
     ]
+    .into_iter()
+    .chain(features())
+    .collect()
 }
 
 fn from_result(result: Result<String>, remedy: &'static str) -> Finding {
@@ -187,19 +198,64 @@ fn overlayfs() -> Finding {
     )
 }
 
-fn landlock() -> Finding {
-    match crate::sys::landlock::abi() {
-        Some(abi) => Finding::Present(format!("ABI {abi}")),
-        None => Finding::Missing {
-            found: "not enabled".to_owned(),
-            remedy: "boot with lsm=landlock,... (CONFIG_SECURITY_LANDLOCK=y)",
-        },
+/// What a run can do without where it was told so.
+fn features() -> Vec<Check> {
+    let landlock = features::landlock();
+    let abi = sys::landlock::abi().unwrap_or(0);
+    let check = |feature: Feature| {
+        let found = match feature {
+            Feature::Landlock | Feature::LandlockScope => landlock
+                .iter()
+                .any(|(it, is_there)| *it == feature && *is_there)
+                .then(|| format!("Landlock ABI {abi}"))
+                .ok_or_else(|| format!("Landlock ABI {abi}")),
+            Feature::SeccompNotify => seccomp_notify(),
+            Feature::CgroupLimits => controllers(),
+        };
+        Check {
+            name: feature.name(),
+            finding: match found {
+                Ok(detail) => Finding::Present(detail),
+                Err(found) => Finding::Lacking { feature, found },
+            },
+        }
+    };
+    Feature::all().iter().copied().map(check).collect()
+}
+
+/// On a thread that ends with it: a filter cannot be taken off.
+fn seccomp_notify() -> Result<String, String> {
+    let attempt = thread::spawn(|| -> Result<()> {
+        rustix::thread::set_no_new_privs(true)?;
+        seccomp::apply(&seccomp::compile(UserNamespaces::Allowed)?).map(drop)
+    });
+    match attempt.join() {
+        Ok(Ok(())) => Ok("a filter can ask the supervisor".to_owned()),
+        Ok(Err(error)) => Err(error.root_cause().to_string()),
+        Err(_panic) => Err("the check itself failed".to_owned()),
+    }
+}
+
+fn controllers() -> Result<String, String> {
+    let hierarchies = cgroup::Hierarchies::find().map_err(|error| error.to_string())?;
+    let limits = cgroup::Limits {
+        memory: Some(1),
+        pids: Some(1),
+        cpu: Some(1),
+    };
+    let names = |controllers: &[cgroup::Controller]| {
+        let names: Vec<_> = controllers.iter().map(|it| it.name()).collect();
+        names.join(", ")
+    };
+    match &limits.missing(&hierarchies)[..] {
+        [] => Ok(names(&cgroup::Controller::ALL)),
+        missing => Err(format!("no controller {}", names(missing))),
     }
 }
 
 fn leftovers() -> Finding {
-    let dead = cgroup::find_hierarchy()
-        .map(|hierarchy| runs::dead(&hierarchy))
+    let dead = cgroup::Hierarchies::find()
+        .map(|hierarchies| runs::dead(&hierarchies))
         .unwrap_or_default();
     if dead.is_empty() {
         return Finding::Present("none".to_owned());

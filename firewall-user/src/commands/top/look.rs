@@ -54,7 +54,7 @@ impl Look {
 }
 
 /// Asks a run what is going on.
-fn ask(socket: &Path) -> io::Result<Snapshot> {
+pub(in crate::commands) fn ask(socket: &Path) -> io::Result<Snapshot> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut answer = Vec::new();
