@@ -59,6 +59,11 @@ pub(crate) const DEMO: &[Tool] = &[
 pub(crate) const TEST: &[Tool] = &[
     tool("bundle", "bundler", "a client: gems"),
     tool(
+        "bwrap",
+        "bubblewrap",
+        "a sandbox that works inside keyward's",
+    ),
+    tool(
         "certutil",
         "libnss3-tools",
         "makes Chromium trust the tests' authority",
@@ -67,6 +72,7 @@ pub(crate) const TEST: &[Tool] = &[
     tool("composer", "composer", "a client: packages of PHP"),
     tool("curl", "curl", "a probe, and a client of the gateway"),
     tool("dig", "dnsutils", "a probe: DNS past the system's resolver"),
+    tool("gdb", "gdb", "a debugger that works inside"),
     tool("git", "git", "a client: clones"),
     tool(
         "go",
@@ -79,6 +85,7 @@ pub(crate) const TEST: &[Tool] = &[
         "addresses and routes of the tests' own namespaces",
     ),
     tool("javac", "default-jdk-headless", "a client: Java"),
+    tool("keyctl", "keyutils", "a session with a key in its keyring"),
     tool("mvn", "maven", "a client: artifacts"),
     tool(
         "nft",
@@ -107,6 +114,7 @@ pub(crate) const TEST: &[Tool] = &[
     ),
     tool("setpriv", "util-linux", "runs probes without privilege"),
     tool("sshd", "openssh-server", "a server that git clones from"),
+    tool("strace", "strace", "a tracer that works inside"),
     tool("wget", "wget", "a client: downloads"),
 ];
 

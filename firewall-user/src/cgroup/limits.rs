@@ -112,7 +112,7 @@ pub struct Limited {
     limits: Limits,
     /// Where each limit is kept.
     kept: Vec<(Controller, PathBuf, Version)>,
-    /// `cgroup.procs` of the groups in version 1 hierarchies: nothing is born into them.
+    /// `tasks` of the groups in version 1 hierarchies: nothing is born into them.
     join: Vec<File>,
 }
 
@@ -204,12 +204,15 @@ pub fn apply(
             }
         }
         if version == Version::One {
-            let procs = path.join("cgroup.procs");
-            let procs = OpenOptions::new()
+            // A thread moves itself by this file at once. By `cgroup.procs` the kernel would wait until no process on the
+            // host is just being made, which takes it 6 ms and more (cgroup_procs_write_start
+            // in kernel/cgroup/cgroup.c). Init has only the one thread.
+            let tasks = path.join("tasks");
+            let tasks = OpenOptions::new()
                 .write(true)
-                .open(&procs)
-                .map_err(|source| io_error("open", &procs, source))?;
-            limited.join.push(procs);
+                .open(&tasks)
+                .map_err(|source| io_error("open", &tasks, source))?;
+            limited.join.push(tasks);
         }
         limited.kept.push((controller, path, version));
     }
