@@ -4,6 +4,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
@@ -84,12 +86,22 @@ fn flag_bits(value: libc::c_int) -> u64 {
     u64::from(value.cast_unsigned())
 }
 
+/// How long a thread that was joined may take to leave.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// A thread that was joined has run its last instruction, but stays in the list until the kernel has buried it: on a
+/// machine with one processor it may have to wait for that until we sleep.
+///
 /// The own entry of `/proc` is there in every pid namespace, whichever `/proc` is mounted.
 fn require_one_thread() -> io::Result<()> {
-    if fs::read_dir("/proc/self/task")?.count() > 1 {
-        return Err(io::Error::other(
-            "internal error: cloning while more than one thread runs",
-        ));
+    let deadline = Instant::now() + LEAVING;
+    while fs::read_dir("/proc/self/task")?.count() > 1 {
+        if Instant::now() > deadline {
+            return Err(io::Error::other(
+                "internal error: cloning while more than one thread runs",
+            ));
+        }
+        thread::sleep(Duration::from_micros(50));
     }
     Ok(())
 }
