@@ -56,7 +56,8 @@ pub(crate) fn answer(parts: &Parts, body: &[u8], behaviour: &Behaviour) -> Answe
     }
 }
 
-fn messages(request: &Value, length: usize, behaviour: &Behaviour) -> Answer {
+/// Answers a request for a message.
+pub(crate) fn messages(request: &Value, length: usize, behaviour: &Behaviour) -> Answer {
     let tool = tool::due(behaviour, request);
     // The block, what it is before it has anything in it, and what brings that.
     let (block, opened, deltas, reason) = match tool {

@@ -2,9 +2,11 @@
 //! Who is let in: the one key, and the provider's own 401 for any other.
 
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use crate::sigv4::{self, Fault};
 use crate::{Options, Provider};
 
 /// Why a request was not let in.
@@ -14,15 +16,31 @@ pub(crate) enum Refusal {
     Missing,
     /// At least one credential, and one of them is not the key.
     Wrong,
+    /// A signature that is not the access key's over this request.
+    Signature(Fault),
+}
+
+/// Checks the credential, or the signature. Without the body, a signature is held to the digest that the request states.
+pub(crate) fn check(
+    provider: Provider,
+    parts: &Parts,
+    body: Option<&[u8]>,
+    options: &Options,
+) -> Result<(), Refusal> {
+    let mut authorization = parts.headers.get_all(AUTHORIZATION).iter();
+    let signed = authorization.any(|it| it.as_bytes().starts_with(b"AWS4-"));
+    match (provider, signed, &options.access_key) {
+        (Provider::Bedrock, true, Some(key)) => {
+            sigv4::verify(parts, body, "bedrock", key).map_err(Refusal::Signature)
+        }
+        (Provider::Bedrock, true, None) => Err(Refusal::Signature(Fault::UnrecognizedClient)),
+        _ => check_key(provider, &parts.headers, options),
+    }
 }
 
 /// Checks the credential. Where a provider takes two forms, and both came, both must be the key: a
 /// proxy that left the workload's placeholder beside the real key must not pass for correct.
-pub(crate) fn check(
-    provider: Provider,
-    headers: &HeaderMap,
-    options: &Options,
-) -> Result<(), Refusal> {
+fn check_key(provider: Provider, headers: &HeaderMap, options: &Options) -> Result<(), Refusal> {
     let bearers = headers.get_all(AUTHORIZATION).iter().map(|value| {
         value
             .as_bytes()
@@ -80,15 +98,19 @@ pub(crate) fn check(
     }
 }
 
-/// The 401 as the provider writes it.
+/// The 401 as the provider writes it; AWS's for a signature is 403.
 pub(crate) fn refuse(provider: Provider, refusal: Refusal) -> (StatusCode, Value) {
+    if let Refusal::Signature(fault) = refusal {
+        let body = json!({"__type": fault.name(), "message": fault.message()});
+        return (StatusCode::FORBIDDEN, body);
+    }
     let body = match (provider, refusal) {
         (Provider::OpenAi, Refusal::Missing) => json!({"error": {
             "message": "You didn't provide an API key. You need to provide your API key in an \
                         Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
             "type": "invalid_request_error", "param": null, "code": null,
         }}),
-        (Provider::OpenAi, Refusal::Wrong) => json!({"error": {
+        (Provider::OpenAi, Refusal::Wrong | Refusal::Signature(_)) => json!({"error": {
             "message": "Incorrect API key provided. You can find your API key at \
                         https://platform.openai.com/account/api-keys.",
             "type": "invalid_request_error", "param": null, "code": "invalid_api_key",
@@ -96,7 +118,7 @@ pub(crate) fn refuse(provider: Provider, refusal: Refusal) -> (StatusCode, Value
         (Provider::Anthropic, Refusal::Missing) => {
             crate::anthropic::error("authentication_error", "x-api-key header is required")
         }
-        (Provider::Anthropic, Refusal::Wrong) => {
+        (Provider::Anthropic, Refusal::Wrong | Refusal::Signature(_)) => {
             crate::anthropic::error("authentication_error", "invalid x-api-key")
         }
         (Provider::Gemini | Provider::Vertex, _) => crate::gemini::error(
@@ -186,7 +208,7 @@ mod tests {
             ),
         ];
         for (provider, pairs, expected) in cases {
-            let checked = check(*provider, &headers(pairs), &options);
+            let checked = check_key(*provider, &headers(pairs), &options);
             assert_eq!(checked, *expected, "{provider} {pairs:?}");
         }
     }
@@ -196,6 +218,9 @@ mod tests {
         let options = Options::new("sk-real", "sk-ant-real");
         let mut two = headers(&[("authorization", "Bearer sk-real")]);
         two.append(AUTHORIZATION, HeaderValue::from_static("Bearer other"));
-        assert_eq!(check(Provider::OpenAi, &two, &options), Err(Refusal::Wrong));
+        assert_eq!(
+            check_key(Provider::OpenAi, &two, &options),
+            Err(Refusal::Wrong)
+        );
     }
 }

@@ -11,9 +11,9 @@
 //! arrived is its purpose. Give it made-up keys only.
 //!
 //! The path of a request, by module: `server` accepts and terminates TLS, `provider` says whose API
-//! it is, `auth` checks the key, `openai`, `anthropic`, `gemini`, `bedrock` (and `compatible`, for
-//! Copilot and Azure) write the answer as a `script` of events (or the call of a `tool`), `reply`
-//! sends it at the pace that the [`Behaviour`] asks for, `server::wire` slows it down, cuts it off or
+//! it is, `auth` checks the key (`sigv4` the signature), `openai`, `anthropic`, `gemini`, `bedrock` (and
+//! `compatible`, for Copilot and Azure) write the answer as a `script` of events (or the call of a `tool`), `reply`
+//! sends it (for Bedrock in the frames of `event_stream`) at the pace that the [`Behaviour`] asks for, `server::wire` slows it down, cuts it off or
 //! puts something `malformed` in its place, `record` keeps what came in.
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod authority;
 mod bedrock;
 mod behaviour;
 mod compatible;
+mod event_stream;
 mod gemini;
 mod malformed;
 mod openai;
@@ -32,6 +33,7 @@ mod record;
 mod reply;
 mod script;
 mod server;
+mod sigv4;
 mod ticker;
 mod tool;
 mod websocket;
@@ -42,6 +44,7 @@ pub use options::{Alpn, Options, WebSocketMode};
 pub use provider::Provider;
 pub use record::Record;
 pub use server::{Emulator, Handle, StartError};
+pub use sigv4::AccessKey;
 pub use tool::Tool;
 
 /// The request header that overrides the [`Behaviour`] for one request, e.g.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
-use keyward_emulator::{Alpn, Behaviour, Emulator, Ending, Options, Provider, WebSocketMode};
+use keyward_emulator::{
+    AccessKey, Alpn, Behaviour, Emulator, Ending, Options, Provider, WebSocketMode,
+};
 
 /// Stand in for the model providers, with made-up keys
 ///
@@ -100,6 +102,16 @@ struct Args {
         hide_env_values = true
     )]
     bedrock_key: Option<String>,
+
+    /// The AWS access key whose signatures Amazon Bedrock accepts: ID:SECRET, or ID:SECRET:TOKEN
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "KEYWARD_EMULATOR_AWS_ACCESS_KEY",
+        hide_env_values = true,
+        value_parser = access_key
+    )]
+    aws_access_key: Option<AccessKey>,
 
     /// What a WebSocket handshake gets
     #[arg(long, value_enum, default_value_t = WebSocket::Accept)]
@@ -222,6 +234,7 @@ fn options(args: Args) -> Result<Options> {
     let more_keys = more.filter(|(_, key)| !key.is_empty()).collect();
     Ok(Options {
         more_keys,
+        access_key: args.aws_access_key,
         listen: args.listen,
         names: args.names,
         openai_key,
@@ -253,6 +266,20 @@ fn options(args: Args) -> Result<Options> {
         record_file: args.record,
         record_bodies: args.record_bodies,
     })
+}
+
+/// The parts, with colons between them: none of them has one.
+fn access_key(text: &str) -> Result<AccessKey, &'static str> {
+    let mut parts = text.splitn(3, ':').map(str::to_owned);
+    let mut part = || parts.next().filter(|it| !it.is_empty());
+    match (part(), part()) {
+        (Some(id), Some(secret)) => Ok(AccessKey {
+            id,
+            secret,
+            token: part(),
+        }),
+        _ => Err("not ID:SECRET or ID:SECRET:TOKEN"),
+    }
 }
 
 /// The key itself, or what a file says without the newline at its end.

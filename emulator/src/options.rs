@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::{Behaviour, Provider};
+use crate::{AccessKey, Behaviour, Provider};
 
 /// How the emulator is to listen, whom it lets in, and what it keeps.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Options {
     pub anthropic_key: String,
     /// The only key that each of the others accepts. One without a key lets nobody in.
     pub more_keys: BTreeMap<Provider, String>,
+    /// The only AWS access key whose signatures Bedrock accepts, besides its key there. Without one it accepts none.
+    pub access_key: Option<AccessKey>,
     /// What a WebSocket handshake gets.
     pub websocket: WebSocketMode,
     /// Which protocols are offered by ALPN.
@@ -49,6 +51,7 @@ impl Options {
             openai_key: openai_key.into(),
             anthropic_key: anthropic_key.into(),
             more_keys: BTreeMap::new(),
+            access_key: None,
             websocket: WebSocketMode::Accept,
             alpn: Alpn::Both,
             behaviour: Behaviour::default(),

@@ -28,6 +28,8 @@ pub(crate) enum Answer {
     },
     /// Events.
     Stream(Script),
+    /// Events, as an AWS event stream.
+    Frames(Script),
 }
 
 impl Answer {
@@ -43,14 +45,14 @@ impl Answer {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Json { status, .. } => *status,
-            Self::Stream(_) => StatusCode::OK,
+            Self::Stream(_) | Self::Frames(_) => StatusCode::OK,
         }
     }
 
     pub(crate) fn usage(&self) -> Usage {
         match self {
             Self::Json { usage, .. } => *usage,
-            Self::Stream(script) => script.usage,
+            Self::Stream(script) | Self::Frames(script) => script.usage,
         }
     }
 
@@ -80,12 +82,21 @@ impl Answer {
                 response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
                 response
             }
+            Self::Frames(script) => {
+                let events = script.until(behaviour.ending);
+                let chunks = events.iter().map(crate::script::Event::to_frame).collect();
+                let mut response =
+                    Response::new(Reply::paced(chunks, behaviour.delay, behaviour.ending));
+                response.headers_mut().insert(CONTENT_TYPE, FRAMES);
+                response
+            }
         }
     }
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+const FRAMES: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// The body of a response.

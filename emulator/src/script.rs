@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::event_stream;
+
 /// Tokens as the answer states them. The count is not any model's: a token in is four bytes of the
 /// request, a token out is one piece of text, so that sums can be checked exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,11 @@ impl Event {
             Some(name) => format!("event: {name}\ndata: {data}\n\n"),
             None => format!("data: {data}\n\n"),
         })
+    }
+
+    /// As a message of an AWS event stream.
+    pub(crate) fn to_frame(&self) -> Bytes {
+        event_stream::frame(self.name.unwrap_or("chunk"), &self.data)
     }
 
     /// The JSON alone.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where the real credentials come from. They are read here, by the supervisor, and never stand in the proxy's settings.
 
-use keyward_proxy::credential::follow::{self, Followed, Reference};
+use keyward_proxy::credential::follow::{self, Followed};
 use keyward_proxy::credential::{Credential, Credentials};
-use keyward_proxy::provider::Providers;
+use keyward_proxy::provider::{Provider, Providers};
 use keyward_proxy::settings::RawSettings;
 use zeroize::Zeroizing;
 
@@ -22,9 +22,10 @@ pub fn references(
     let table = Providers::builtin();
     let found = follow::take(&mut settings.providers, &variable, faults);
     for followed in &found {
-        let Some(variable) = variable_of(followed) else {
+        let named = followed.reference.variables();
+        if named.is_empty() {
             continue;
-        };
+        }
         // A federated credential has more slots than one: `NAME.client-secret`.
         let is_its = |name: &str| {
             let rest = followed.slot.strip_prefix(name);
@@ -35,18 +36,25 @@ pub fn references(
             let withheld = row
                 .withheld_variables
                 .get_or_insert_with(|| usual().unwrap_or_default());
-            withheld.push(variable.to_owned());
+            withheld.extend(named.iter().map(ToString::to_string));
         }
     }
     found
 }
 
-/// The variable that a reference names.
-pub fn variable_of(followed: &Followed) -> Option<&str> {
-    match &followed.reference {
-        Reference::Variable(name) => Some(name),
-        Reference::File(_) | Reference::Command(_) => None,
+/// The variable that holds the credential of a provider, if no reference says where it is.
+pub fn holder<'p>(
+    provider: &'p Provider,
+    references: &[Followed],
+    variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
+) -> Option<&'p str> {
+    if references.iter().any(|it| it.slot == provider.name) {
+        return None;
     }
+    let key = provider.access_key_variables.iter().map(|it| &it.secret);
+    let mut all = provider.credential_variables.iter().chain(key);
+    let set = |it: &&String| variable(it).is_some_and(|it| !it.trim_ascii().is_empty());
+    all.find(set).map(String::as_str)
 }
 
 /// Reads every credential: what references lead to, and the variables of providers without one.

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use keyward_policy::Sections;
+use keyward_proxy::binding::Unbound;
 use keyward_proxy::provider::Providers;
 use keyward_proxy::settings::{RawCredential, RawSettings};
 use serde_json::{Map, Value, json};
 
 mod faults;
 
-use crate::cli::{self, LimitArgs, ProviderArgs, Scan};
+use crate::cli::{LimitArgs, ProviderArgs, Said, Scan};
 
 /// Settings of the gateway as they are written, and who wrote them.
 #[derive(Clone, Debug)]
@@ -124,18 +125,8 @@ impl<'a> Asked<'a> {
     /// Where providers are, by flags, by variables, and by what the CI service says of its own server.
     pub fn targets(&mut self, flags: &ProviderArgs, variable: impl Fn(&str) -> Option<String>) {
         for (name, elsewhere) in flags.iter() {
-            let source = |flag: String| format!("--{flag}");
-            self.target(
-                name,
-                elsewhere
-                    .target
-                    .clone()
-                    .map(|it| (it, source(cli::target_flag(name)))),
-                elsewhere
-                    .base_path
-                    .clone()
-                    .map(|it| (it, source(cli::base_path_flag(name)))),
-            );
+            let said = |it: &Option<Said>| it.clone().map(|it| (it.value, it.source));
+            self.target(name, said(&elsewhere.target), said(&elsewhere.base_path));
         }
         // Those that files name; the table's own are the flags' already.
         let rows = self.values.get("provider").and_then(Value::as_object);
@@ -155,6 +146,7 @@ impl<'a> Asked<'a> {
         for (name, target, base_path) in found {
             self.target(&name, target, base_path);
         }
+        self.regions(&variable);
         let copilot = "/provider/copilot/target";
         let said = Value::Object(self.values.clone())
             .pointer(copilot)
@@ -164,6 +156,41 @@ impl<'a> Asked<'a> {
         {
             let path = ["provider", "copilot", "target"];
             self.set(&path, host, "GITHUB_SERVER_URL");
+        }
+    }
+
+    /// In which regions providers are, by variables that are not keyward's own: what files say counts.
+    fn regions(&mut self, variable: &impl Fn(&str) -> Option<String>) {
+        let table = Providers::builtin();
+        let rows = self.values.get("provider").and_then(Value::as_object);
+        let row = |name: &str| rows.and_then(|it| it.get(name));
+        let own = rows.into_iter().flat_map(Map::keys);
+        let all = own.filter(|name| table.get(name).is_none());
+        let all = all
+            .map(String::as_str)
+            .chain(table.iter().map(|it| it.name.as_str()));
+        let mut found = Vec::new();
+        for name in all {
+            let said = |key: &str| row(name).and_then(|it| it.get(key));
+            if said("region").is_some() {
+                continue;
+            }
+            let like = said("like").and_then(Value::as_str).unwrap_or(name);
+            let names: Vec<String> = match said("region-variables") {
+                Some(list) => serde_json::from_value(list.clone()).unwrap_or_default(),
+                None => table
+                    .get(like)
+                    .map(|it| it.region_variables.clone())
+                    .unwrap_or_default(),
+            };
+            let set = names.into_iter().find_map(|it| {
+                let value = variable(&it).filter(|value| !value.is_empty())?;
+                Some((it, value))
+            });
+            found.extend(set.map(|(variable, value)| (name.to_owned(), variable, value)));
+        }
+        for (name, variable, value) in found {
+            self.set(&["provider", &name, "region"], value, &variable);
         }
     }
 
@@ -209,10 +236,17 @@ impl<'a> Asked<'a> {
             if row.environment.is_none() {
                 let from = match &row.credential {
                     Some(RawCredential::Reference(text)) => text.strip_prefix("env:"),
-                    Some(RawCredential::Followed(_) | RawCredential::Federated(_)) | None => None,
+                    Some(
+                        RawCredential::Followed(_)
+                        | RawCredential::AccessKey(_)
+                        | RawCredential::Federated(_),
+                    )
+                    | None => None,
                 };
                 let listed = row.credential_variables.iter().flatten();
-                let holders = listed.map(String::as_str).chain(from);
+                let keys = row.access_key_variables.iter();
+                let signing = keys.flat_map(|it| [&it.id, &it.secret]);
+                let holders = listed.chain(signing).map(String::as_str).chain(from);
                 let holders = holders.map(|it| (it.to_owned(), "{placeholder}".to_owned()));
                 let address = (format!("{}_BASE_URL", shouted(name)), "{url}".to_owned());
                 row.environment = Some(holders.chain([address]).collect());
@@ -236,6 +270,21 @@ impl<'a> Asked<'a> {
             Some(it) => shown(path, it),
             None => fault.to_owned(),
         }
+    }
+
+    /// A credential and a target that contradict each other, with both places. `variable`: the one that holds the
+    /// credential, if no file says where it is.
+    pub fn contradiction(&self, fault: &Unbound, variable: Option<&str>) -> String {
+        let Unbound { provider, what } = fault;
+        let place = |key: &str| {
+            let path = format!("provider.{provider}.{key}");
+            let flag = self.flags.get(&path).cloned();
+            flag.or_else(|| self.sections.origin(&path).map(ToString::to_string))
+        };
+        let credential = variable.map(str::to_owned).or_else(|| place("credential"));
+        let credential = credential.unwrap_or_else(|| format!("provider.{provider}.credential"));
+        let target = place("target").unwrap_or_else(|| "keyward's own table".to_owned());
+        format!("{credential}: {what}\n  the target of {provider} is set by {target}")
     }
 
     fn unread(&self, fault: faults::Unread) -> String {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use keyward_proxy::control::ControlError;
 use keyward_proxy::credential::follow::{
-    Followed, Reference, Stamp, check_program, read_file, run_command,
+    Followed, Looked, Reference, check_program, read_file, run_command,
 };
 use keyward_proxy::credential::{Credential, Credentials};
 use keyward_proxy::provider::Providers;
@@ -23,11 +23,8 @@ use zeroize::Zeroizing;
 
 use crate::user::Identity;
 
-/// How often a file is looked at, unless the settings say otherwise. Looking is one system call.
-const FILE: Duration = Duration::from_secs(1);
-
-/// How often a command is run again: tokens that commands print last an hour in most places.
-const COMMAND: Duration = Duration::from_secs(600);
+/// How long nothing is due, at most.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Reads what a reference leads to. A command runs as `identity`, never as root on behalf of somebody else, and only
 /// if nobody but root could put another in its place: what it prints is trusted as a credential.
@@ -36,7 +33,7 @@ pub fn read(
     identity: &Identity,
     variable: &impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
 ) -> Result<Zeroizing<Vec<u8>>, String> {
-    match reference {
+    reference.follow(&|it| match it {
         Reference::Variable(name) => variable(name).ok_or_else(|| format!("{name} is not set")),
         Reference::File(path) => read_file(path),
         Reference::Command(words) => {
@@ -49,7 +46,8 @@ pub fn read(
                 command.env("HOME", &identity.home);
             })
         }
-    }
+        Reference::AccessKey(_) => Err("its parts are read one by one".to_owned()),
+    })
 }
 
 /// What follows a run's references.
@@ -126,24 +124,19 @@ struct Watched {
     followed: Followed,
     every: Duration,
     next: Instant,
-    stamp: Option<Stamp>,
+    looked: Looked,
 }
 
 impl Watched {
     fn new(followed: Followed, now: Instant) -> Option<Self> {
-        let usual = match followed.reference {
-            // Nobody changes the environment of a process from outside.
-            Reference::Variable(_) => return None,
-            Reference::File(_) => FILE,
-            Reference::Command(_) => COMMAND,
-        };
+        let usual = followed.reference.pace()?;
         let every = followed.refresh.unwrap_or(usual);
         Some(Self {
             followed,
             every,
             next: now + every,
-            // Not that of the file as it is now: it may have changed since it was read.
-            stamp: None,
+            // Not as it is now: it may have changed since it was read.
+            looked: Looked::default(),
         })
     }
 
@@ -153,17 +146,7 @@ impl Watched {
             return false;
         }
         self.next = now + self.every;
-        let Reference::File(path) = &self.followed.reference else {
-            return true;
-        };
-        // Gone for a moment while it is replaced: it is looked at again.
-        match Stamp::of(path).filter(|it| Some(*it) != self.stamp) {
-            Some(changed) => {
-                self.stamp = Some(changed);
-                true
-            }
-            None => false,
-        }
+        self.looked.is_new(&self.followed.reference)
     }
 }
 
@@ -181,7 +164,7 @@ impl Following {
         loop {
             let now = Instant::now();
             let next = self.watched.iter().map(|it| it.next).min();
-            let wait = next.map_or(COMMAND, |it| it.saturating_duration_since(now));
+            let wait = next.map_or(LONGEST, |it| it.saturating_duration_since(now));
             if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
@@ -266,7 +249,8 @@ mod tests {
         let holds = |all: &Credentials, value: &[u8]| all.get("openai").unwrap().matches(value);
         assert!(holds(&next(&mut rotation), b"one"));
         fs::write(&path, "not a credential").unwrap();
-        thread::sleep(FILE + FILE / 2);
+        // It is looked at once a second.
+        thread::sleep(Duration::from_millis(1500));
         fs::write(&path, "two-two").unwrap();
         assert!(holds(&next(&mut rotation), b"two-two"));
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 use firewall_common::Endpoints;
 use keyward_policy::{DnsSettings, Loaded, RawPolicy, Sections};
+use keyward_proxy::binding::unbound;
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::credential::follow::Followed;
 use keyward_proxy::provider::Providers;
@@ -191,7 +192,7 @@ pub fn resolve(
     // Before anything is run to read the policy: package managers are.
     let secret: Vec<&str> = providers
         .secret_variables()
-        .chain(references.iter().filter_map(credentials::variable_of))
+        .chain(references.iter().flat_map(|it| it.reference.variables()))
         .collect();
     host.withhold(&secret);
     source.forget(&secret);
@@ -216,6 +217,11 @@ pub fn resolve(
             Credentials::new()
         })
     });
+    for fault in unbound(&providers, &credentials) {
+        let provider = providers.get(&fault.provider);
+        let holder = provider.and_then(|it| credentials::holder(it, &references, lookup));
+        faults.add(asked.contradiction(&fault, holder));
+    }
     let environment = identity.as_ref().and_then(|identity| {
         let prepared = Environment::prepare(
             &host.variables,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Number, Value as Json};
 
 use crate::{
-    Fault,
+    Fault, Origin,
     text::Text,
     tree::{Node, Value},
 };
@@ -49,6 +49,12 @@ impl Sections {
             },
             ..place.value.clone()
         })
+    }
+
+    /// Where the value of exactly this path stands.
+    #[must_use]
+    pub fn origin(&self, path: &str) -> Option<&Origin> {
+        self.places.get(path).map(|it| &it.value.origin)
     }
 
     /// A fault at a key.

@@ -11,8 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     credential::{Credential, Credentials},
-    provider::{Provider, Providers, is_host},
-    settings::SettingsError,
+    provider::{Carrier, Provider, Providers, Signing, is_host},
 };
 
 /// What a credential looks like, and where it may go.
@@ -61,50 +60,81 @@ pub(crate) fn has_shape(name: &str, credential: &Credential) -> bool {
     shapes().get(name).is_some_and(|it| it.fits(credential))
 }
 
+/// A credential that may not go to where its provider is: two settings that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("provider.{provider}.credential: {what}")]
+pub struct Unbound {
+    /// Whose it is.
+    pub provider: String,
+    /// A sentence that names the target, and nothing of the credential but its kind.
+    pub what: String,
+}
+
 /// Whether `credential` may go to where `provider` is.
 ///
 /// # Errors
 ///
-/// A sentence that names the slot and the target, and nothing of the credential but its kind.
-pub fn bound(provider: &Provider, credential: &Credential) -> Result<(), String> {
-    let host = provider.target.host.as_str();
+/// That it may not, and why.
+pub fn bound(provider: &Provider, credential: &Credential) -> Result<(), Unbound> {
+    let target = &provider.target;
+    let fault = |what: String| {
+        let provider = provider.name.clone();
+        Err(Unbound { provider, what })
+    };
+    let injection = provider.injection(credential).map(|it| &it.carrier);
+    match (injection, credential.as_access_key()) {
+        (None, Some(_)) => {
+            return fault("it is an AWS access key, and no way to sign is set (inject)".to_owned());
+        }
+        (None, None) => {
+            return fault("it is no AWS access key, and nothing else is taken (inject)".to_owned());
+        }
+        (
+            Some(Carrier::Signature(Signing {
+                region: None,
+                hosts,
+                ..
+            })),
+            _,
+        ) => {
+            let hosts = hosts.join(", ");
+            return fault(format!(
+                "it is an AWS access key, which may go to {hosts} only; the target is {target}"
+            ));
+        }
+        (Some(Carrier::Signature(_)), _) => return Ok(()),
+        (Some(Carrier::Header(_) | Carrier::Query(_)), _) => {}
+    }
+    let host = target.host.as_str();
     let Some(own) = shapes().values().find(|it| it.fits(credential)) else {
         return Ok(());
     };
     if own.is_home(host) {
         return Ok(());
     }
-    let (slot, what, target) = (&provider.name, &own.what, &provider.target);
+    let what = &own.what;
     if !own.only.is_empty() {
         let only = own.only.join(", ");
-        return Err(format!(
-            "provider.{slot}.credential: it is {what}, which may go to {only} only; the target is {target}"
+        return fault(format!(
+            "it is {what}, which may go to {only} only; the target is {target}"
         ));
     }
     match shapes().values().find(|it| it.is_home(host)) {
         None => Ok(()),
-        Some(_) => Err(format!(
-            "provider.{slot}.credential: it is {what}, and the target {target} is another maker's"
+        Some(_) => fault(format!(
+            "it is {what}, and the target {target} is another maker's"
         )),
     }
 }
 
-/// Whether each of these may go to its provider's target.
-///
-/// # Errors
-///
-/// All that may not.
-pub fn all_bound(providers: &Providers, credentials: &Credentials) -> Result<(), SettingsError> {
+/// Those that may not go to their provider's target.
+#[must_use]
+pub fn unbound(providers: &Providers, credentials: &Credentials) -> Vec<Unbound> {
     let given = providers
         .iter()
         .filter_map(|it| Some((it, credentials.get(&it.name)?)));
-    let faults: Vec<String> = given
-        .filter_map(|(provider, credential)| bound(provider, credential).err())
-        .collect();
-    match faults.is_empty() {
-        true => Ok(()),
-        false => Err(SettingsError(faults)),
-    }
+    let faults = given.filter_map(|(provider, credential)| bound(provider, credential).err());
+    faults.collect()
 }
 
 #[cfg(test)]
@@ -112,7 +142,7 @@ mod tests {
     use super::*;
     use crate::provider::is_host_pattern;
 
-    fn at(provider: &str, target: &str, key: &str) -> Result<(), String> {
+    fn at(provider: &str, target: &str, key: &str) -> Result<(), Unbound> {
         let toml = format!("[{provider}]\ntarget = '{target}'\n");
         let mut faults = Vec::new();
         let table = Providers::parse(&toml::from_str(&toml).unwrap(), &mut faults);
@@ -158,7 +188,7 @@ mod tests {
                 "api.openai.com",
                 "10.0.0.1",
             ] {
-                let fault = at("copilot", target, &token).unwrap_err();
+                let fault = at("copilot", target, &token).unwrap_err().to_string();
                 assert!(fault.contains("provider.copilot.credential"), "{fault}");
                 assert!(fault.contains(&format!("https://{target}")), "{fault}");
                 assert!(!fault.contains("0123456789"), "{fault}");
@@ -202,6 +232,40 @@ mod tests {
     }
 
     #[test]
+    fn an_access_key_goes_to_its_service_only() {
+        let key = r#"{"AccessKeyId":"AKIA1","SecretAccessKey":"s3cret"}"#;
+        for target in [
+            "bedrock-runtime.eu-west-1.amazonaws.com",
+            "bedrock-runtime-fips.us-gov-west-1.amazonaws.com",
+            "vpce-1.bedrock-runtime.us-east-1.vpce.amazonaws.com",
+            "bedrock-runtime.us-east-1.api.aws",
+            "bedrock-runtime.cn-north-1.amazonaws.com.cn",
+        ] {
+            assert_eq!(at("bedrock", target, key), Ok(()), "{target}");
+        }
+        for target in [
+            "bedrock.us-east-1.amazonaws.com",
+            "s3.us-east-1.amazonaws.com",
+            "bedrock-runtime.us-east-1.amazonaws.com.evil.test",
+            "evil.bedrock-runtime.us-east-1.amazonaws.com",
+            "gw.corp.test",
+            "127.0.0.1",
+        ] {
+            let fault = at("bedrock", target, key).unwrap_err().to_string();
+            assert!(fault.contains("provider.bedrock.credential"), "{fault}");
+            assert!(fault.contains(&format!("https://{target}")), "{fault}");
+            assert!(
+                !fault.contains("s3cret") && !fault.contains("AKIA1"),
+                "{fault}"
+            );
+            // A key of no known shape may go to a gateway of one's own.
+            assert_eq!(at("bedrock", target, "key-1"), Ok(()), "{target}");
+        }
+        let fault = at("openai", "api.openai.com", key).unwrap_err();
+        assert!(fault.what.contains("no way to sign"), "{fault}");
+    }
+
+    #[test]
     fn every_fault_is_named_at_once() {
         let mut credentials = Credentials::new();
         for (slot, key) in [
@@ -211,7 +275,8 @@ mod tests {
         ] {
             credentials.insert(slot, Credential::new(key.as_bytes().to_vec()).unwrap());
         }
-        let faults = all_bound(&Providers::builtin(), &credentials).unwrap_err();
-        assert_eq!(faults.0.len(), 2, "{faults}");
+        let faults = unbound(&Providers::builtin(), &credentials);
+        let named: Vec<_> = faults.iter().map(|it| it.provider.as_str()).collect();
+        assert_eq!(named, ["openai", "anthropic"]);
     }
 }

@@ -5,10 +5,12 @@
 //! wiped when it is dropped. It becomes text in exactly three places: the frame in which the supervisor
 //! hands it to the proxy (`control`), the header that carries it upstream (`Credential::header`), which is
 //! marked sensitive so that no library prints it either, and, for services that know nothing better, a
-//! parameter of the query (`Credential::parameter`).
+//! parameter of the query (`Credential::parameter`). An AWS access key's secret gets no further than the frame: it
+//! signs (`AccessKey::sign`).
 
 pub mod follow;
 
+mod access_key;
 mod federation;
 mod fetch;
 mod keep;
@@ -20,15 +22,16 @@ use std::{collections::BTreeMap, fmt};
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
+pub(crate) use self::{
+    access_key::AccessKey,
+    fetch::{Client, Fetcher},
+    keep::keep,
+};
 pub use self::{
     federation::Federation,
     rotation::{NotReplaced, Rotation},
 };
-pub(crate) use self::{
-    fetch::{Client, Fetcher},
-    keep::keep,
-};
-use crate::provider::{Provider, Providers};
+use crate::provider::{AccessKeyVariables, Provider, Providers};
 
 /// Longest credential that is accepted, in bytes: four times the longest signed token seen in use,
 /// and still small enough for one header.
@@ -36,7 +39,16 @@ pub const MAX_CREDENTIAL: usize = 8 * 1024;
 
 /// One real secret.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credential(Zeroizing<Vec<u8>>);
+pub struct Credential(Form);
+
+/// How a secret is used.
+#[derive(Clone, PartialEq, Eq)]
+enum Form {
+    /// It is sent as it is.
+    Sent(Zeroizing<Vec<u8>>),
+    /// It signs.
+    Signs(AccessKey),
+}
 
 /// Why a value cannot be a credential. Says nothing of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,14 +65,25 @@ pub enum CredentialError {
     /// It is the placeholder that workloads get, so injecting it would be pointless.
     #[error("it is the placeholder that keyward gives to workloads, not a real key")]
     Placeholder,
+    /// It begins like JSON and is no AWS access key.
+    #[error(
+        "it is no AWS access key: JSON with AccessKeyId, SecretAccessKey and perhaps SessionToken"
+    )]
+    NotAccessKey,
+    /// Of an AWS access key one half is there.
+    #[error(
+        "an AWS access key has an id and a secret, and only one of them is set: set both or neither"
+    )]
+    HalfAccessKey,
 }
 
 impl Credential {
-    /// Takes a secret. White space around it is cut off, as files and shells add newlines.
+    /// Takes a secret. White space around it is cut off, as files and shells add newlines. JSON is taken for an AWS
+    /// access key, as `credential_process` of AWS's tools prints it.
     ///
     /// # Errors
     ///
-    /// When what is left is empty, too long or not printable ASCII.
+    /// When what is left is empty, too long or not printable ASCII, or JSON that is no access key.
     pub fn new(value: impl Into<Zeroizing<Vec<u8>>>) -> Result<Self, CredentialError> {
         let value = value.into();
         let trimmed = value.trim_ascii();
@@ -70,10 +93,27 @@ impl Credential {
         if trimmed.len() > MAX_CREDENTIAL {
             return Err(CredentialError::TooLong);
         }
+        if trimmed.starts_with(b"{") {
+            return AccessKey::parse(trimmed).map(Self::from);
+        }
         if !trimmed.iter().all(u8::is_ascii_graphic) {
             return Err(CredentialError::NotPrintable);
         }
-        Ok(Self(Zeroizing::new(trimmed.to_vec())))
+        Ok(Self(Form::Sent(Zeroizing::new(trimmed.to_vec()))))
+    }
+
+    /// Takes an AWS access key in its parts: id, secret, and perhaps a session token, each with white space around it
+    /// or not.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be a part of one.
+    pub fn access_key(
+        id: Zeroizing<Vec<u8>>,
+        secret: Zeroizing<Vec<u8>>,
+        token: Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Self, CredentialError> {
+        AccessKey::new(id, secret, token).map(Self::from)
     }
 
     /// Takes a secret that is not one of the placeholders.
@@ -85,47 +125,69 @@ impl Credential {
         value: impl Into<Zeroizing<Vec<u8>>>,
         providers: &Providers,
     ) -> Result<Self, CredentialError> {
-        let credential = Self::new(value)?;
-        match providers.is_placeholder(credential.expose()) {
+        Self::new(value)?.unless_placeholder(providers)
+    }
+
+    fn unless_placeholder(self, providers: &Providers) -> Result<Self, CredentialError> {
+        let mut secrets = self.secrets();
+        match secrets.any(|it| providers.is_placeholder(it)) {
             true => Err(CredentialError::Placeholder),
-            false => Ok(credential),
+            false => {
+                drop(secrets);
+                Ok(self)
+            }
         }
     }
 
-    /// Whether `other` is this secret. The time does not tell where they differ.
+    /// Whether `other` is this secret, or a secret part of it. The time does not tell where they differ.
     #[must_use]
     pub fn matches(&self, other: &[u8]) -> bool {
-        let difference = self
-            .0
-            .iter()
-            .zip(other)
-            .fold(0u8, |all, (ours, theirs)| all | (ours ^ theirs));
-        self.0.len() == other.len() && difference == 0
+        let same = |own: &[u8]| {
+            let pairs = own.iter().zip(other);
+            let difference = pairs.fold(0u8, |all, (ours, theirs)| all | (ours ^ theirs));
+            own.len() == other.len() && difference == 0
+        };
+        self.secrets().any(same)
     }
 
-    /// Whether the secret starts with `prefix`: providers mark the kind of a token that way.
+    /// Whether the secret starts with `prefix`: providers mark the kind of a token that way. An access key has no
+    /// such mark.
     #[must_use]
     pub fn has_prefix(&self, prefix: &str) -> bool {
-        self.0.starts_with(prefix.as_bytes())
+        self.expose().starts_with(prefix.as_bytes())
     }
 
-    /// The header value `{scheme}{secret}`, marked sensitive. `scheme` carries its own space.
+    /// The AWS access key, if it is one.
+    pub(crate) fn as_access_key(&self) -> Option<&AccessKey> {
+        match &self.0 {
+            Form::Sent(_) => None,
+            Form::Signs(key) => Some(key),
+        }
+    }
+
+    /// The header value `{scheme}{secret}`, marked sensitive. `scheme` carries its own space. `None`: it is not sent.
     pub(crate) fn header(&self, scheme: &str) -> Option<HeaderValue> {
-        let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + self.0.len()));
+        let Form::Sent(secret) = &self.0 else {
+            return None;
+        };
+        let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + secret.len()));
         text.extend_from_slice(scheme.as_bytes());
-        text.extend_from_slice(&self.0);
+        text.extend_from_slice(secret);
         let mut value = HeaderValue::from_bytes(&text).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
 
-    /// `{name}={secret}` for a query, everything escaped that is not unreserved.
-    pub(crate) fn parameter(&self, name: &str) -> Zeroizing<String> {
+    /// `{name}={secret}` for a query, everything escaped that is not unreserved. `None`: it is not sent.
+    pub(crate) fn parameter(&self, name: &str) -> Option<Zeroizing<String>> {
         use std::fmt::Write as _;
-        let mut text = Zeroizing::new(String::with_capacity(name.len() + 1 + 3 * self.0.len()));
+        let Form::Sent(secret) = &self.0 else {
+            return None;
+        };
+        let mut text = Zeroizing::new(String::with_capacity(name.len() + 1 + 3 * secret.len()));
         text.push_str(name);
         text.push('=');
-        for byte in self.0.iter().copied() {
+        for byte in secret.iter().copied() {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                 text.push(char::from(byte));
             } else {
@@ -133,12 +195,39 @@ impl Credential {
                 let _infallible = write!(text, "%{byte:02X}");
             }
         }
-        text
+        Some(text)
     }
 
-    /// The bytes, for the frame between supervisor and proxy only.
+    /// What is sent; of an access key, nothing.
     pub(crate) fn expose(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Form::Sent(secret) => secret,
+            Form::Signs(_) => &[],
+        }
+    }
+
+    /// What must not be seen anywhere.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        let (sent, key) = match &self.0 {
+            Form::Sent(secret) => (Some(secret.as_slice()), None),
+            Form::Signs(key) => (None, Some(key)),
+        };
+        sent.into_iter()
+            .chain(key.into_iter().flat_map(AccessKey::secrets))
+    }
+
+    /// As [`Self::new`] takes it, for the frame between supervisor and proxy only.
+    pub(crate) fn written(&self) -> Zeroizing<Vec<u8>> {
+        match &self.0 {
+            Form::Sent(secret) => secret.clone(),
+            Form::Signs(key) => key.write(),
+        }
+    }
+}
+
+impl From<AccessKey> for Credential {
+    fn from(key: AccessKey) -> Self {
+        Self(Form::Signs(key))
     }
 }
 
@@ -166,7 +255,7 @@ impl Credentials {
     }
 
     /// Reads the first variable of each provider's `credential_variables` that `lookup` has and that
-    /// is not empty, in the table's order.
+    /// is not empty, in the table's order; where there is none, its `access_key_variables`.
     ///
     /// # Errors
     ///
@@ -178,13 +267,31 @@ impl Credentials {
         let mut found = Self::new();
         let mut faults = Vec::new();
         for provider in providers.iter() {
-            let set = provider.credential_variables.iter().find_map(|name| {
-                let value = lookup(name)?;
-                // An empty variable is how shells and CI systems write "not set".
-                (!value.trim_ascii().is_empty()).then_some((name, value))
-            });
-            let Some((name, value)) = set else { continue };
-            match Credential::real(value, providers) {
+            // An empty variable is how shells and CI systems write "not set".
+            let mut set = |name: &String| lookup(name).filter(|it| !it.trim_ascii().is_empty());
+            let sent = provider.credential_variables.iter();
+            let sent = sent.map(|name| (name, set(name)));
+            let sent = sent.into_iter().find_map(|(name, it)| Some((name, it?)));
+            let (name, credential) = match (sent, &provider.access_key_variables) {
+                (Some((name, value)), _) => (name, Credential::real(value, providers)),
+                (None, Some(AccessKeyVariables { id, secret, token })) => {
+                    match (set(id), set(secret)) {
+                        (None, None) => continue,
+                        (Some(_), None) => (secret, Err(CredentialError::HalfAccessKey)),
+                        (None, Some(_)) => (id, Err(CredentialError::HalfAccessKey)),
+                        (Some(key), Some(value)) => {
+                            let token = token.as_ref().and_then(set);
+                            let credential = Credential::access_key(key, value, token);
+                            (
+                                secret,
+                                credential.and_then(|it| it.unless_placeholder(providers)),
+                            )
+                        }
+                    }
+                }
+                (None, None) => continue,
+            };
+            match credential {
                 Ok(it) => found.insert(&provider.name, it),
                 Err(fault) => faults.push((name.clone(), fault)),
             }
@@ -230,7 +337,7 @@ impl Credentials {
             length => text.windows(length).any(|window| window == secret),
         };
         self.iter()
-            .find(|(_, it)| holds(it.expose()))
+            .find(|(_, it)| it.secrets().any(holds))
             .map(|(slot, _)| slot)
     }
 
@@ -258,6 +365,48 @@ mod tests {
         assert_eq!(header.as_bytes(), b"Bearer sk-very-secret");
         assert!(header.is_sensitive());
         assert_eq!(format!("{header:?}"), "Sensitive");
+    }
+
+    #[test]
+    fn an_access_key_is_known_by_its_secrets_and_never_sent() {
+        let json = r#"{ "AccessKeyId": "AKIA1", "SecretAccessKey": "s3cret/key", "SessionToken": "t0ken-1==" }"#;
+        let it = credential(json).unwrap();
+        assert_eq!(format!("{it:?}"), "Credential(**)");
+        assert!(it.matches(b"s3cret/key") && it.matches(b"t0ken-1==") && !it.matches(b"AKIA1"));
+        assert!(it.header("Bearer ").is_none() && it.parameter("key").is_none());
+        assert!(credential(str::from_utf8(&it.written()).unwrap()) == Ok(it.clone()));
+        let mut all = Credentials::new();
+        all.insert("bedrock", it);
+        assert_eq!(all.found_in(b"x=s3cret/key"), Some("bedrock"));
+        assert_eq!(all.found_in(b"x=AKIA1"), None);
+        assert_eq!(credential("{}"), Err(CredentialError::NotAccessKey));
+    }
+
+    #[test]
+    fn an_api_key_counts_more_than_an_access_key_and_half_of_one_is_a_fault() {
+        let read = |set: &[(&str, &str)]| {
+            Credentials::from_variables(&Providers::builtin(), |name| {
+                let value = set.iter().find(|it| it.0 == name)?.1;
+                Some(Zeroizing::new(value.as_bytes().to_vec()))
+            })
+        };
+        let id = ("AWS_ACCESS_KEY_ID", "AKIA1");
+        let secret = ("AWS_SECRET_ACCESS_KEY", "s3cret/key\n");
+        let token = ("AWS_SESSION_TOKEN", "t0ken-1==");
+        let of = |set: &[(&str, &str)]| read(set).unwrap().get("bedrock").cloned();
+        assert!(of(&[id, secret]).unwrap().as_access_key().is_some());
+        assert!(of(&[id, secret, token]).unwrap().matches(b"t0ken-1=="));
+        let key = ("AWS_BEARER_TOKEN_BEDROCK", "ABSK1");
+        assert!(of(&[key, id, secret]).unwrap().matches(b"ABSK1"));
+        assert_eq!(of(&[token]), None);
+        for (half, missing) in [(id, secret.0), (secret, id.0)] {
+            let fault = (missing.to_owned(), CredentialError::HalfAccessKey);
+            assert_eq!(read(&[half]), Err(vec![fault]));
+        }
+        let placeholder = "bedrock-api-key-placeholder-for-credential-isolation";
+        let fault = read(&[("AWS_ACCESS_KEY_ID", placeholder), (secret.0, placeholder)]);
+        let expected = (secret.0.to_owned(), CredentialError::Placeholder);
+        assert_eq!(fault, Err(vec![expected]));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod path;
 mod request_id;
 mod retry;
 mod rewrite;
+mod sign;
 mod stack;
 pub mod strip;
 mod tunnel;

@@ -10,6 +10,7 @@
 mod accept;
 mod backoff;
 pub mod binding;
+mod calendar;
 pub mod client_hello;
 pub mod control;
 pub mod credential;

@@ -16,6 +16,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
+use self::host::{REGION, region_in};
 pub(crate) use self::host::{is_host, is_host_pattern};
 pub use self::route::Route;
 use crate::{
@@ -39,6 +40,8 @@ pub struct Provider {
     pub dialect: Dialect,
     /// Variables of keyward's own environment that may hold the credential: the first that is set wins.
     pub credential_variables: Vec<String>,
+    /// Variables of keyward's own environment that may hold an AWS access key, if none of those is set.
+    pub access_key_variables: Option<AccessKeyVariables>,
     /// Further variables in which clients of this provider keep a credential. Never read, never passed
     /// to a workload with a value of the host's.
     pub withheld_variables: Vec<String>,
@@ -46,6 +49,8 @@ pub struct Provider {
     pub target_variable: Option<String>,
     /// Variable of keyward's own environment that names the base path at that target.
     pub base_path_variable: Option<String>,
+    /// Variables of keyward's own environment that say in which region its target is: the first that is set counts.
+    pub region_variables: Vec<String>,
     /// What the workload holds instead of the credential.
     pub placeholder: String,
     /// What the workload finds in its environment.
@@ -113,7 +118,7 @@ pub struct Injection {
     pub hosts: Vec<String>,
     /// What carries it.
     pub carrier: Carrier,
-    /// Text in front of the credential, with its space; empty for none.
+    /// Text in front of the credential, with its space; empty for none, and for a signature.
     pub scheme: String,
     /// Values merged into comma-separated headers.
     pub merge: Vec<(HeaderName, HeaderValue)>,
@@ -126,6 +131,40 @@ pub enum Carrier {
     Header(HeaderName),
     /// A parameter of the query. Only for services that know nothing better: servers log their URLs.
     Query(String),
+    /// A signature, made with an AWS access key, which does not travel.
+    Signature(Signing),
+}
+
+/// AWS Signature Version 4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Signing {
+    /// What AWS calls the service in signatures.
+    pub service: String,
+    /// The service's hosts, `{region}` for the label that is one. What is signed goes nowhere else.
+    pub hosts: Vec<String>,
+    /// The region of the target. `None`: the target is none of the hosts.
+    pub region: Option<String>,
+}
+
+/// Variables that hold the parts of an AWS access key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessKeyVariables {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+    /// The session token of a temporary one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+impl AccessKeyVariables {
+    /// All of them.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        [&self.id, &self.secret].into_iter().chain(&self.token)
+    }
 }
 
 /// The value of a variable in the workload's environment.
@@ -177,17 +216,24 @@ impl Provider {
         let read = self
             .credential_variables
             .iter()
-            .chain(&self.withheld_variables);
+            .chain(&self.withheld_variables)
+            .chain(
+                self.access_key_variables
+                    .iter()
+                    .flat_map(AccessKeyVariables::names),
+            );
         read.map(String::as_str)
             .chain(held.map(|(name, _)| name.as_str()))
     }
 
-    /// The way in which `credential` is put in, at this provider's target.
+    /// The way in which `credential` is put in, at this provider's target. An access key signs; nothing else does.
     #[must_use]
     pub fn injection(&self, credential: &Credential) -> Option<&Injection> {
+        let signs = credential.as_access_key().is_some();
         let applies = |it: &&Injection| {
             let shape = it.credential_shape.as_deref();
-            credential.has_prefix(&it.credential_starts)
+            signs == matches!(it.carrier, Carrier::Signature(_))
+                && credential.has_prefix(&it.credential_starts)
                 && shape.is_none_or(|name| has_shape(name, credential))
                 && is_at(&it.hosts, &self.target.host)
         };

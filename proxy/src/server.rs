@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    binding::all_bound,
+    binding::unbound,
     credential::{Client, Credentials, Rotation},
     dns,
     egress::{Dialler, Egress, Names, Resolver, Via},
@@ -22,7 +22,7 @@ use crate::{
     provider::Provider,
     request_log::RequestLog,
     scan::Scanner,
-    settings::{Limits, Settings},
+    settings::{Limits, Settings, SettingsError},
     spend::Spend,
     status, transparent,
     upstream::tls::{Loader, Tls},
@@ -71,8 +71,12 @@ impl Server {
         logs: Logs,
         peers: Peers,
     ) -> io::Result<Self> {
-        all_bound(&settings.providers, &credentials)
-            .map_err(|it| io::Error::new(io::ErrorKind::InvalidInput, it))?;
+        let unbound = unbound(&settings.providers, &credentials);
+        if !unbound.is_empty() {
+            let faults = unbound.iter().map(ToString::to_string).collect();
+            let faults = SettingsError(faults);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, faults));
+        }
         let peers = Arc::new(peers);
         let upstream = Arc::new(settings.upstream.clone());
         let (tls, loader) = Tls::new(&settings.upstream);

@@ -28,9 +28,9 @@ pub use self::{
     models::RawModels,
     proxy::{NoProxy, UpstreamProxy},
     raw::{
-        RawCredential, RawDns, RawFederation, RawFollowed, RawInjection, RawLimits, RawLog,
-        RawProvider, RawRetry, RawScan, RawSettings, RawUpstream, RawUpstreamProxy, RawVariant,
-        RawVersions,
+        RawAccessKey, RawCredential, RawDns, RawFederation, RawFollowed, RawInjection, RawLimits,
+        RawLog, RawProvider, RawRetry, RawScan, RawSettings, RawSigning, RawUpstream,
+        RawUpstreamProxy, RawVariant, RawVersions, SigningKind,
     },
     retry::Retry,
     rewrite::{RawRewrite, Rewrite},

@@ -80,7 +80,7 @@ async fn handle(
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let provider = Provider::of(&host(&parts), &parts);
-    let admitted = auth::check(provider, &parts.headers, &server.options);
+    let admitted = auth::check(provider, &parts, None, &server.options);
     let behaviour = match behaviour(&server, &parts, admitted.is_ok()) {
         Ok(behaviour) => behaviour,
         Err(answer) => return Ok(answer.into_response(&Behaviour::default())),
@@ -101,6 +101,9 @@ async fn handle(
         collect(body).await
     };
     let mut opened = None;
+    // A signature is of the body, too.
+    let admitted =
+        admitted.and_then(|()| auth::check(provider, &parts, Some(&body), &server.options));
     let answer = match admitted {
         Err(refusal) => {
             let (status, body) = auth::refuse(provider, refusal);

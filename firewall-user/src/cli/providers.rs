@@ -3,10 +3,11 @@
 //! list of providers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use keyward_proxy::provider::{Provider, Providers};
+use keyward_proxy::provider::{AccessKeyVariables, Provider, Providers};
 
 /// Where the requests of providers go instead of their usual targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,18 +17,27 @@ pub struct ProviderArgs(BTreeMap<String, Elsewhere>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
     /// `--NAME-api-target`.
-    pub target: Option<String>,
+    pub target: Option<Said>,
     /// `--NAME-api-base-path`.
-    pub base_path: Option<String>,
+    pub base_path: Option<Said>,
+}
+
+/// A value, and what people know by which it was given: a flag, a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The value.
+    pub value: String,
+    /// `--FLAG`, or `VARIABLE`.
+    pub source: String,
 }
 
 /// The flag for a provider's target, without its dashes.
-pub fn target_flag(provider: &str) -> String {
+fn target_flag(provider: &str) -> String {
     format!("{provider}-api-target")
 }
 
 /// The flag for the path at that target, without its dashes.
-pub fn base_path_flag(provider: &str) -> String {
+fn base_path_flag(provider: &str) -> String {
     format!("{provider}-api-base-path")
 }
 
@@ -90,14 +100,19 @@ impl FromArgMatches for ProviderArgs {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for provider in Providers::builtin().iter() {
             // CI systems write "not set" as an empty variable; an empty flag is meant.
-            let value = |flag: String| {
-                let value = matches.get_one::<String>(&flag).cloned();
-                let variable = matches.value_source(&flag) == Some(ValueSource::EnvVariable);
-                value.filter(|it| !variable || !it.is_empty())
+            let said = |flag: String, variable: &Option<String>| {
+                let value = matches.get_one::<String>(&flag).cloned()?;
+                let by_variable = matches.value_source(&flag) == Some(ValueSource::EnvVariable);
+                let source = match variable.clone().filter(|_| by_variable) {
+                    Some(_) if value.is_empty() => return None,
+                    Some(variable) => variable,
+                    None => format!("--{flag}"),
+                };
+                Some(Said { value, source })
             };
             let elsewhere = Elsewhere {
-                target: value(target_flag(&provider.name)),
-                base_path: value(base_path_flag(&provider.name)),
+                target: said(target_flag(&provider.name), &provider.target_variable),
+                base_path: said(base_path_flag(&provider.name), &provider.base_path_variable),
             };
             if elsewhere != Elsewhere::default() {
                 self.0.insert(provider.name.clone(), elsewhere);
@@ -110,24 +125,35 @@ impl FromArgMatches for ProviderArgs {
 /// The variables from which keys are taken, for the help text.
 pub(super) fn credential_variables() -> String {
     let table = Providers::builtin();
-    let names = table.iter().flat_map(|it| &it.credential_variables);
-    let width = names.map(String::len).max().unwrap_or(0);
-    let line = |it: (&String, &Provider)| {
-        let (variable, Provider { name, port, .. }) = it;
+    let of = |provider: &Provider| -> Vec<String> {
+        let keys = provider
+            .access_key_variables
+            .iter()
+            .flat_map(AccessKeyVariables::names);
+        provider
+            .credential_variables
+            .iter()
+            .chain(keys)
+            .cloned()
+            .collect()
+    };
+    let all: Vec<_> = table
+        .iter()
+        .flat_map(|it| of(it).into_iter().map(move |name| (name, it)))
+        .collect();
+    let width = all.iter().map(|it| it.0.len()).max().unwrap_or(0);
+    let line = |(variable, provider): &(String, &Arc<Provider>)| {
+        let Provider { name, port, .. } = provider.as_ref();
         format!("  {variable:width$}  for {name}, at the gateway's port {port}\n")
     };
-    let rows = table.iter().flat_map(|provider| {
-        let names = provider.credential_variables.iter();
-        names.map(|it| (it, provider.as_ref()))
-    });
-    rows.map(line).collect()
+    all.iter().map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    use crate::cli::{Cli, Commands};
+    use crate::cli::{Cli, Commands, Said};
 
     #[test]
     fn every_provider_has_its_flags() {
@@ -146,13 +172,16 @@ mod tests {
         let said: Vec<_> = run
             .providers
             .iter()
-            .map(|(name, it)| (name, it.target.as_deref(), it.base_path.as_deref()))
+            .map(|(name, it)| {
+                let value = |it: &Option<Said>| it.as_ref().map(|it| it.value.clone());
+                (name, value(&it.target), value(&it.base_path))
+            })
             .collect();
         assert_eq!(
             said,
             [
-                ("copilot", None, Some("/x")),
-                ("gemini", Some("gemini.test"), None)
+                ("copilot", None, Some("/x".to_owned())),
+                ("gemini", Some("gemini.test".to_owned()), None)
             ]
         );
     }

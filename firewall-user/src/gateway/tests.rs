@@ -6,7 +6,7 @@ use keyward_proxy::settings::Settings;
 use std::path::Path;
 
 use super::*;
-use crate::cli::{Cli, Commands};
+use crate::cli::{self, Cli, Commands};
 
 fn sections(toml: &str) -> Sections {
     let environment = BTreeMap::new();
@@ -123,6 +123,106 @@ fn limits_of_flags_count_and_lists_add_up() {
     assert_eq!(fault, "--max-tokens: too many");
     let none = LimitArgs::default();
     assert_eq!(run_args(&[]).limits, none);
+}
+
+#[test]
+fn a_region_of_a_file_counts_more_than_a_variable() {
+    let found = |toml: &str, name: &str, variables: &[(&str, &str)]| {
+        let table = providers(toml, &[], variables).unwrap();
+        table.get(name).unwrap().target.host.clone()
+    };
+    let (own, usual) = (
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_DEFAULT_REGION", "ap-south-1"),
+    );
+    let at = |region: &str| format!("bedrock-runtime.{region}.amazonaws.com");
+    let written = "[provider.bedrock]\nregion = 'sa-east-1'";
+    assert_eq!(found("", "bedrock", &[]), at("us-east-1"));
+    assert_eq!(found("", "bedrock", &[usual]), at("ap-south-1"));
+    assert_eq!(found("", "bedrock", &[usual, own]), at("eu-west-1"));
+    assert_eq!(found(written, "bedrock", &[usual, own]), at("sa-east-1"));
+    let second = "[[provider]]\nname = 'b'\nlike = 'bedrock'\nport = 10010\n\
+                  target = 'bedrock-runtime.{region}.amazonaws.com'\ncredential = 'env:K'";
+    assert_eq!(found(second, "b", &[own]), at("eu-west-1"));
+    let faults = providers("", &[], &[("AWS_REGION", "a b")]).unwrap_err();
+    assert!(faults.contains("AWS_REGION: it is not"), "{faults}");
+}
+
+#[test]
+fn an_access_key_of_a_file_is_withheld_in_its_parts() {
+    let toml = "[provider.bedrock]\ncredential = { access-key-id = 'env:MY_ID', secret-access-key = 'env:MY_SECRET' }";
+    let table = providers(toml, &[], &[]).unwrap();
+    let withheld: Vec<_> = table.get("bedrock").unwrap().secret_variables().collect();
+    for name in [
+        "MY_ID",
+        "MY_SECRET",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_SECURITY_TOKEN",
+    ] {
+        assert!(withheld.contains(&name), "{name}: {withheld:?}");
+    }
+}
+
+#[test]
+fn a_contradiction_names_both_places() {
+    let said = |toml: &str, arguments: &[&str], variables: &[(&str, &str)], holder| {
+        let sections = sections(toml);
+        let mut asked = Asked::new(&sections);
+        asked.targets(&flags(arguments), |name| {
+            let found = variables.iter().find(|it| it.0 == name);
+            found.map(|it| it.1.to_owned())
+        });
+        let fault = Unbound {
+            provider: "copilot".to_owned(),
+            what: "why".to_owned(),
+        };
+        asked.contradiction(&fault, holder)
+    };
+    let file = "[provider.copilot]\ncredential = 'file:/k'\ntarget = 'gw.test'";
+    let holder = Some("COPILOT_GITHUB_TOKEN");
+    let flag = ["--copilot-api-target", "gw.test"];
+    let server = [("GITHUB_SERVER_URL", "https://git.test")];
+    for (toml, arguments, variables, holder, credential, target) in [
+        (file, &[][..], &[][..], None, "k.toml:2:15", "k.toml:3:11"),
+        (
+            file,
+            &flag,
+            &[],
+            None,
+            "k.toml:2:15",
+            "--copilot-api-target",
+        ),
+        (
+            "",
+            &flag,
+            &[],
+            holder,
+            "COPILOT_GITHUB_TOKEN",
+            "--copilot-api-target",
+        ),
+        (
+            "",
+            &[],
+            &server,
+            holder,
+            "COPILOT_GITHUB_TOKEN",
+            "GITHUB_SERVER_URL",
+        ),
+        (
+            "",
+            &[],
+            &[],
+            holder,
+            "COPILOT_GITHUB_TOKEN",
+            "keyward's own table",
+        ),
+    ] {
+        assert_eq!(
+            said(toml, arguments, variables, holder),
+            format!("{credential}: why\n  the target of copilot is set by {target}")
+        );
+    }
 }
 
 #[test]

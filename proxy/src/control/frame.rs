@@ -45,17 +45,19 @@ pub fn decode_start(bytes: &[u8]) -> Result<StartMessage, ControlError> {
 pub(super) fn encode_credentials(
     credentials: &Credentials,
 ) -> Result<Zeroizing<Vec<u8>>, ControlError> {
-    let size = credentials
+    let written: Vec<_> = credentials
         .iter()
-        .map(|(slot, it)| 5 + slot.len() + it.expose().len());
+        .map(|(slot, it)| (slot, it.written()))
+        .collect();
+    let size = written.iter().map(|(slot, it)| 5 + slot.len() + it.len());
     let mut bytes = Zeroizing::new(Vec::with_capacity(size.sum()));
-    for (slot, credential) in credentials.iter() {
+    for (slot, credential) in written {
         let name =
             u8::try_from(slot.len()).map_err(|_cause| ControlError::TooLarge("name of a slot"))?;
         bytes.push(name);
         bytes.extend_from_slice(slot.as_bytes());
-        bytes.extend_from_slice(&prefix(credential.expose().len())?);
-        bytes.extend_from_slice(credential.expose());
+        bytes.extend_from_slice(&prefix(credential.len())?);
+        bytes.extend_from_slice(&credential);
     }
     Ok(bytes)
 }
@@ -134,12 +136,17 @@ mod tests {
             let value = Credential::new(value.as_bytes().to_vec()).unwrap();
             sent.insert(name, value);
         }
+        let part = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
+        let signs = Credential::access_key(part("AKIA1"), part("a/b+c"), Some(part("t==")));
+        sent.insert("signs", signs.unwrap());
         let bytes = encode_credentials(&sent).unwrap();
         let received = decode_credentials(&bytes).unwrap();
+        assert_eq!(received, sent);
         assert!(received.get("openai").unwrap().matches(b"sk-real"));
         assert!(received.get("anthropic").unwrap().matches(b"sk-ant-real"));
-        let whole = 1 + "anthropic".len() + 4 + "sk-ant-real".len();
-        for end in (1..bytes.len()).filter(|it| *it != whole) {
+        let first = 1 + "anthropic".len() + 4 + "sk-ant-real".len();
+        let whole = [first, first + 1 + "openai".len() + 4 + "sk-real".len()];
+        for end in (1..bytes.len()).filter(|it| !whole.contains(it)) {
             assert!(decode_credentials(&bytes[..end]).is_err(), "cut at {end}");
         }
         assert!(decode_credentials(&[]).unwrap().is_empty());

@@ -41,6 +41,12 @@ pub(super) enum Exchange {
         audience: String,
         impersonate: Option<Url>,
     },
+    /// AWS Security Token Service: temporary access keys.
+    Aws {
+        token: Url,
+        role: String,
+        session: String,
+    },
     Anthropic {
         token: Url,
         rule: String,
@@ -92,10 +98,15 @@ impl Url {
 }
 
 impl Federation {
-    /// Checks what is written. `None`: there is a fault.
-    pub(crate) fn parse(raw: &RawFederation, fault: &mut impl FnMut(&str, &str)) -> Option<Self> {
+    /// Checks what is written. `region`: of the provider's target, if it has one. `None`: there is a fault.
+    pub(crate) fn parse(
+        raw: &RawFederation,
+        region: Option<&str>,
+        fault: &mut impl FnMut(&str, &str),
+    ) -> Option<Self> {
         let mut fields = Fields {
             raw,
+            region,
             taken: vec!["kind"],
             faults: Vec::new(),
         };
@@ -105,6 +116,12 @@ impl Federation {
             fault(&format!("credential.{name}"), what);
         }
         kind.filter(|_| fields.faults.is_empty()).map(Self)
+    }
+
+    /// Whether what is fetched signs, rather than being sent.
+    pub(crate) fn is_access_key(&self) -> bool {
+        let aws = |it: &Exchange| matches!(it, Exchange::Aws { .. });
+        matches!(&self.0, Kind::Github { exchange, .. } if aws(exchange))
     }
 
     /// The slots that it needs, behind the provider's name and a dot.
@@ -119,6 +136,7 @@ impl Federation {
 /// What is written, and what of it was asked for.
 struct Fields<'a> {
     raw: &'a RawFederation,
+    region: Option<&'a str>,
     taken: Vec<&'static str>,
     faults: Vec<(&'static str, String)>,
 }
@@ -195,6 +213,24 @@ impl Fields<'_> {
                 };
                 Some((format!("https:{audience}"), exchange))
             }
+            "aws" => {
+                let role = self.role("role-arn");
+                let session = match self.raw.fields.contains_key("role-session-name") {
+                    true => self.identifier("role-session-name")?,
+                    false => "keyward".to_owned(),
+                };
+                let Some(region) = self.region else {
+                    return self.fault("exchange", "aws needs the provider's region");
+                };
+                let china = if region.starts_with("cn-") { ".cn" } else { "" };
+                let exchange = Exchange::Aws {
+                    token: Url::parse(&format!("https://sts.{region}.amazonaws.com{china}/"))
+                        .ok()?,
+                    role: role?,
+                    session,
+                };
+                Some(("sts.amazonaws.com".to_owned(), exchange))
+            }
             "anthropic" => {
                 let rule = self.identifier("federation-rule-id");
                 let organization = self.identifier("organization-id");
@@ -207,7 +243,7 @@ impl Fields<'_> {
                 };
                 Some(("https://api.anthropic.com".to_owned(), exchange))
             }
-            _ => self.fault("exchange", "it is none of anthropic, azure, gcp"),
+            _ => self.fault("exchange", "it is none of anthropic, aws, azure, gcp"),
         }
     }
 
@@ -240,6 +276,15 @@ impl Fields<'_> {
         {
             true => Some(text),
             false => self.fault(name, "it is not the address of a service account"),
+        }
+    }
+
+    fn role(&mut self, name: &'static str) -> Option<String> {
+        let text = self.text(name)?;
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        match parts.as_slice() {
+            ["arn", _, "iam", "", _, role] if role.starts_with("role/") => Some(text),
+            _ => self.fault(name, "it is not arn:aws:iam::ACCOUNT:role/NAME"),
         }
     }
 
@@ -279,7 +324,8 @@ mod tests {
     fn parse(toml: &str) -> (Option<Federation>, Vec<String>) {
         let raw: RawFederation = toml::from_str(toml).unwrap();
         let mut faults = Vec::new();
-        let found = Federation::parse(&raw, &mut |at, what| faults.push(format!("{at}: {what}")));
+        let mut fault = |at: &str, what: &str| faults.push(format!("{at}: {what}"));
+        let found = Federation::parse(&raw, Some("eu-west-1"), &mut fault);
         (found, faults)
     }
 
@@ -301,8 +347,12 @@ mod tests {
                 "\"client-secret\" does not belong",
             ),
             (
-                "kind = 'github-oidc'\nrequest-url = 'https://t.test'\nexchange = 'aws'",
+                "kind = 'github-oidc'\nrequest-url = 'https://t.test'\nexchange = 'x'",
                 "credential.exchange: ",
+            ),
+            (
+                "kind = 'github-oidc'\nrequest-url = 'https://t.test'\nexchange = 'aws'\nrole-arn = 'role/x'",
+                "credential.role-arn: it is not arn:",
             ),
             (
                 "kind = 'github-oidc'\nrequest-url = 'https://t.test'\nexchange = 'azure'\ntenant = 'a/../b'\nclient-id = 'c'\nscope = 's'",
@@ -316,6 +366,39 @@ mod tests {
             let (found, all) = parse(toml);
             assert!(found.is_none(), "{toml}");
             assert!(all.join("\n").contains(faults), "{toml}: {all:?}");
+        }
+    }
+
+    #[test]
+    fn aws_is_asked_in_the_providers_region() {
+        let toml = "kind = 'github-oidc'\nrequest-url = 'https://t.test'\nexchange = 'aws'\n\
+                    role-arn = 'arn:aws:iam::123456789012:role/ci/agent'";
+        for (region, host) in [
+            (Some("eu-west-1"), Some("sts.eu-west-1.amazonaws.com")),
+            (Some("cn-north-1"), Some("sts.cn-north-1.amazonaws.com.cn")),
+            (None, None),
+        ] {
+            let raw: RawFederation = toml::from_str(toml).unwrap();
+            let found = Federation::parse(&raw, region, &mut |_, _| ());
+            let found = found.map(|it| {
+                assert!(it.is_access_key());
+                it.0
+            });
+            let asked = match found {
+                Some(Kind::Github {
+                    audience,
+                    exchange: Exchange::Aws { token, session, .. },
+                    ..
+                }) => {
+                    assert_eq!(
+                        (audience.as_str(), session.as_str()),
+                        ("sts.amazonaws.com", "keyward")
+                    );
+                    Some(token.target.host)
+                }
+                _ => None,
+            };
+            assert_eq!(asked.as_deref(), host);
         }
     }
 

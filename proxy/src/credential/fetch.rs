@@ -41,11 +41,15 @@ const GCP_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// Identity tokens are the longest secret there is.
 const MAX_IDENTITY: usize = 16 * 1024;
 
+/// How long an access key of a role lives: what every role allows, and what it is unless asked for otherwise.
+const AWS_LIFE: Duration = Duration::from_secs(3600);
+
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
+const XML: &str = "text/xml";
 
-/// Error codes of RFC 6749, section 5.2, and RFC 8693: what else a host says is not repeated.
-const CODES: [&str; 10] = [
+/// Error codes of RFC 6749, section 5.2, of RFC 8693, and of AWS STS: what else a host says is not repeated.
+const CODES: [&str; 17] = [
     "invalid_request",
     "invalid_client",
     "invalid_grant",
@@ -56,6 +60,13 @@ const CODES: [&str; 10] = [
     "access_denied",
     "server_error",
     "temporarily_unavailable",
+    "AccessDenied",
+    "ExpiredTokenException",
+    "IDPCommunicationError",
+    "IDPRejectedClaim",
+    "InvalidIdentityToken",
+    "RegionDisabledException",
+    "ValidationError",
 ];
 
 /// Why there is no token.
@@ -277,6 +288,29 @@ impl Fetcher {
                     .await?;
                 token(url, parse(url, &answer)?, Some(GCP_LIFE))
             }
+            Exchange::Aws {
+                token: url,
+                role,
+                session,
+            } => {
+                let mut body = Form::default();
+                body.add("Action", b"AssumeRoleWithWebIdentity")
+                    .add("Version", b"2011-06-15")
+                    .add("RoleArn", role.as_bytes())
+                    .add("RoleSessionName", session.as_bytes())
+                    .add("DurationSeconds", AWS_LIFE.as_secs().to_string().as_bytes())
+                    .add("WebIdentityToken", identity);
+                let answer = self
+                    .client
+                    .call(url, &[ACCEPT_XML], None, Some((FORM, body.0)))
+                    .await?;
+                let credential = access_key(&answer)
+                    .ok_or_else(|| answered(url, "the answer is not understood"))?;
+                Ok(Token {
+                    credential,
+                    life: AWS_LIFE,
+                })
+            }
             Exchange::Anthropic {
                 token: url,
                 rule,
@@ -328,9 +362,11 @@ impl Client {
             return Ok(answer);
         }
         let refused: Option<Refused> = serde_json::from_slice(&answer).ok();
+        let refused = refused.map(|it| it.error.into_bytes());
+        let said = refused.as_deref().or_else(|| element(&answer, "Code"));
         let code = CODES
             .iter()
-            .find(|it| refused.as_ref().is_some_and(|r| r.error == **it));
+            .find(|it| said.is_some_and(|said| said == it.as_bytes()));
         Err(Failure::Status {
             host: host(),
             status,
@@ -365,10 +401,12 @@ impl Client {
             })
             .uri(&url.path)
             .header(header::HOST, url.target.authority())
-            .header(header::ACCEPT, JSON)
             .header(header::USER_AGENT, "keyward");
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if !headers.contains(&ACCEPT_XML) {
+            request = request.header(header::ACCEPT, JSON);
         }
         if let Some(bearer) = bearer {
             let text = Zeroizing::new([b"Bearer ", bearer].concat());
@@ -437,6 +475,27 @@ fn token(url: &Url, granted: Granted, life: Option<Duration>) -> Result<Token, F
     Ok(Token { credential, life })
 }
 
+/// STS answers in XML.
+const ACCEPT_XML: (&str, &str) = ("accept", XML);
+
+/// What STS answers: elements without attributes, whose text needs no escape.
+fn access_key(answer: &[u8]) -> Option<Credential> {
+    let credentials = element(answer, "Credentials")?;
+    let part = |name| Some(Zeroizing::new(element(credentials, name)?.to_vec()));
+    let token = part("SessionToken")?;
+    Credential::access_key(part("AccessKeyId")?, part("SecretAccessKey")?, Some(token)).ok()
+}
+
+/// What is in the only element of this name. Any mark-up in there is a part of no key.
+fn element<'a>(xml: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
+    let text = str::from_utf8(xml).ok()?;
+    let (_, behind) = text.split_once(&begin)?;
+    let (inside, rest) = behind.split_once(&end)?;
+    let is_only = !inside.contains(&begin) && !rest.contains(&begin);
+    is_only.then_some(inside.as_bytes())
+}
+
 /// A form as it is sent. What sends it keeps copies, so that wiping this one would be for show.
 #[derive(Default)]
 struct Form(String);
@@ -462,5 +521,37 @@ pub(super) fn escape(value: &[u8], to: &mut String) {
             // Writing to a string does not fail.
             write!(to, "%{byte:02X}").ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_key_is_whole_or_none() {
+        let answer = |inside: &str| {
+            let text = format!("<A xmlns=\"x\">\n<B><Credentials>{inside}</Credentials></B></A>");
+            access_key(text.as_bytes())
+        };
+        let (id, secret) = (
+            "<AccessKeyId>ASIA1</AccessKeyId>",
+            "<SecretAccessKey>a/b+c</SecretAccessKey>",
+        );
+        let token = "<SessionToken>\n t0ken==</SessionToken><Expiration>x</Expiration>";
+        let key = answer(&[id, secret, token].concat()).unwrap();
+        assert!(key.matches(b"a/b+c") && key.matches(b"t0ken=="));
+        for wrong in [
+            [id, secret, ""].concat(),
+            [id, token, ""].concat(),
+            [id, secret, secret, token].concat(),
+            [id, secret, "<SessionToken><x>y</x> z</SessionToken>"].concat(),
+            [id, secret, "<SessionToken>"].concat(),
+            [id, "<SecretAccessKey></SecretAccessKey>", token].concat(),
+            String::new(),
+        ] {
+            assert!(answer(&wrong).is_none(), "{wrong}");
+        }
+        assert!(access_key(b"{}").is_none());
     }
 }

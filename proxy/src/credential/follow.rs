@@ -15,13 +15,19 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    MAX_CREDENTIAL,
+    Credential, MAX_CREDENTIAL,
     federation::{CLIENT_SECRET, OIDC_TOKEN, REFRESH_TOKEN},
 };
-use crate::settings::{RawCredential, RawProvider};
+use crate::settings::{RawAccessKey, RawCredential, RawProvider};
 
 /// How long a command may take.
 pub const COMMAND_TIME: Duration = Duration::from_secs(30);
+
+/// How often a file is looked at, unless the settings say otherwise. Looking is one system call.
+const FILE: Duration = Duration::from_secs(1);
+
+/// How often a command is run again: tokens that commands print last an hour in most places.
+const COMMAND: Duration = Duration::from_secs(600);
 
 /// Where the runner of a job says how to ask for the job's identity.
 const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
@@ -36,6 +42,8 @@ pub enum Reference {
     File(PathBuf),
     /// What a program says: its absolute path, then its arguments.
     Command(Vec<String>),
+    /// The parts of an AWS access key: id, secret, and perhaps token.
+    AccessKey(Vec<Self>),
 }
 
 /// A reference, and what it is for.
@@ -88,6 +96,88 @@ impl Reference {
     }
 }
 
+impl Reference {
+    /// What it leads to, each part read by `read`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with one of them, or with them together.
+    pub fn follow(
+        &self,
+        read: &impl Fn(&Self) -> Result<Zeroizing<Vec<u8>>, String>,
+    ) -> Result<Zeroizing<Vec<u8>>, String> {
+        let Self::AccessKey(parts) = self else {
+            return read(self);
+        };
+        let mut parts = parts.iter().map(|it| it.follow(read));
+        let mut part = || {
+            parts
+                .next()
+                .unwrap_or_else(|| Err("a part is missing".to_owned()))
+        };
+        let (id, secret) = (part()?, part()?);
+        let key = Credential::access_key(id, secret, parts.next().transpose()?);
+        key.map(|it| it.written())
+            .map_err(|fault| fault.to_string())
+    }
+
+    /// How often it is looked at, unless the settings say otherwise; `None`: it does not change, as nobody changes the
+    /// environment of a process from outside. A key with a part there is not changed in the others alone.
+    #[must_use]
+    pub fn pace(&self) -> Option<Duration> {
+        match self {
+            Self::Variable(_) => None,
+            Self::File(_) => Some(FILE),
+            Self::Command(_) => Some(COMMAND),
+            Self::AccessKey(parts) => {
+                let all: Option<Vec<_>> = parts.iter().map(Self::pace).collect();
+                all?.into_iter().max()
+            }
+        }
+    }
+
+    /// The variables that it names.
+    #[must_use]
+    pub fn variables(&self) -> Vec<&str> {
+        match self {
+            Self::Variable(name) => vec![name],
+            Self::File(_) | Self::Command(_) => Vec::new(),
+            Self::AccessKey(parts) => parts.iter().flat_map(Self::variables).collect(),
+        }
+    }
+
+    /// What tells whether there may be something new. `None`: nothing tells, it has to be read.
+    fn stamps(&self) -> Option<Vec<Option<Stamp>>> {
+        match self {
+            Self::Variable(_) => Some(Vec::new()),
+            Self::File(path) => Some(vec![Stamp::of(path)]),
+            Self::Command(_) => None,
+            Self::AccessKey(parts) => {
+                let all: Option<Vec<_>> = parts.iter().map(Self::stamps).collect();
+                all.map(|it| it.concat())
+            }
+        }
+    }
+}
+
+/// Whether what a reference leads to may be new since this was last asked.
+#[derive(Debug, Default)]
+pub struct Looked(Vec<Option<Stamp>>);
+
+impl Looked {
+    /// A file that is gone for a moment while it is replaced is looked at again.
+    pub fn is_new(&mut self, reference: &Reference) -> bool {
+        let Some(now) = reference.stamps() else {
+            return true;
+        };
+        let is_new = now.iter().all(Option::is_some) && now != self.0;
+        if is_new {
+            self.0 = now;
+        }
+        is_new
+    }
+}
+
 /// Takes the references out of the settings; what is left may be given to the proxy. Federated credentials stay,
 /// without their secrets, and learn from `variable` where a job's identity is asked for.
 pub fn take(
@@ -113,11 +203,13 @@ pub fn take(
             None => {}
             Some(RawCredential::Reference(text)) => add(name.clone(), setting, &text, None),
             Some(RawCredential::Followed(it)) => {
-                let refresh = it.refresh_seconds.map(Duration::from_secs);
-                if refresh.is_some_and(|it| it.is_zero()) {
-                    faults.push(format!("{setting}.refresh-seconds: it is 0"));
-                    continue;
-                }
+                let refresh = match refresh(it.refresh_seconds, &setting) {
+                    Ok(refresh) => refresh,
+                    Err(wrong) => {
+                        faults.push(wrong);
+                        continue;
+                    }
+                };
                 match (it.file, it.command) {
                     (Some(path), None) => {
                         add(name.clone(), setting, &format!("file:{path}"), refresh);
@@ -129,6 +221,21 @@ pub fn take(
                         faults.push(format!("{setting}: it needs a file, a command, or a kind"));
                     }
                 }
+            }
+            Some(RawCredential::AccessKey(it)) => {
+                let (reference, refresh) = match access_key(&it, &setting, variable) {
+                    Ok(read) => read,
+                    Err(wrong) => {
+                        faults.extend(wrong);
+                        continue;
+                    }
+                };
+                found.push(Followed {
+                    slot: name.clone(),
+                    setting,
+                    reference,
+                    refresh,
+                });
             }
             Some(RawCredential::Federated(mut it)) => {
                 for part in [CLIENT_SECRET, REFRESH_TOKEN] {
@@ -153,9 +260,44 @@ pub fn take(
     found
 }
 
+fn refresh(seconds: Option<u64>, setting: &str) -> Result<Option<Duration>, String> {
+    match seconds {
+        Some(0) => Err(format!("{setting}.refresh-seconds: it is 0")),
+        _ => Ok(seconds.map(Duration::from_secs)),
+    }
+}
+
+/// The parts of an access key, or every fault.
+fn access_key(
+    raw: &RawAccessKey,
+    setting: &str,
+    variable: &impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
+) -> Result<(Reference, Option<Duration>), Vec<String>> {
+    let mut faults = Vec::new();
+    let parts = [
+        ("access-key-id", Some(&raw.access_key_id)),
+        ("secret-access-key", Some(&raw.secret_access_key)),
+        ("session-token", raw.session_token.as_ref()),
+    ];
+    let written = parts.into_iter().filter_map(|(name, it)| Some((name, it?)));
+    let mut references = Vec::new();
+    for (name, text) in written {
+        match Reference::parse(text, variable) {
+            Ok(reference) => references.push(reference),
+            Err(what) => faults.push(format!("{setting}.{name}: {what}")),
+        }
+    }
+    match refresh(raw.refresh_seconds, setting) {
+        Ok(refresh) if faults.is_empty() => return Ok((Reference::AccessKey(references), refresh)),
+        Ok(_) => {}
+        Err(wrong) => faults.push(wrong),
+    }
+    Err(faults)
+}
+
 /// What tells whether a file is another one than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+struct Stamp {
     inode: (u64, u64),
     size: u64,
     changed: Option<SystemTime>,
@@ -163,8 +305,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Of the file as it is now; `None` if there is none.
-    #[must_use]
-    pub fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         Some(Self {
             inode: (found.dev(), found.ino()),
@@ -331,6 +472,62 @@ mod tests {
         let wrong = "[a]\ncredential = { comand = '/x' }";
         let wrong = toml::from_str::<BTreeMap<String, RawProvider>>(wrong).unwrap_err();
         assert!(wrong.to_string().contains("comand"), "{wrong}");
+    }
+
+    #[test]
+    fn an_access_key_is_read_in_its_parts() {
+        let mut providers: BTreeMap<String, RawProvider> = toml::from_str(
+            "[a]\ncredential = { access-key-id = 'env:ID', secret-access-key = 'file:/s', session-token = 'env:T' }\n\
+             [b]\ncredential = { access-key-id = 'AKIA1', secret-access-key = 's3cret', refresh-seconds = 0 }",
+        )
+        .unwrap();
+        let mut faults = Vec::new();
+        let found = take(&mut providers, &|_| None, &mut faults);
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(faults[1].starts_with("provider.b.credential.secret-access-key: "));
+        assert!(!faults.concat().contains("s3cret"), "{faults:?}");
+        let [one] = found.as_slice() else {
+            unreachable!()
+        };
+        assert_eq!((one.slot.as_str(), one.reference.pace()), ("a", None));
+        let file = || Reference::File("/s".into());
+        let said = Reference::Command(vec!["/bin/true".to_owned()]);
+        assert_eq!(
+            Reference::AccessKey(vec![file(), file()]).pace(),
+            Some(FILE)
+        );
+        assert_eq!(
+            Reference::AccessKey(vec![file(), said]).pace(),
+            Some(COMMAND)
+        );
+        assert_eq!(one.reference.variables(), ["ID", "T"]);
+        let read = |it: &Reference| match it {
+            Reference::File(_) => Ok(Zeroizing::new(b"s3cret\n".to_vec())),
+            Reference::Variable(name) => Ok(Zeroizing::new(name.clone().into_bytes())),
+            Reference::Command(_) | Reference::AccessKey(_) => Err("no".to_owned()),
+        };
+        let key = Credential::new(one.reference.follow(&read).unwrap()).unwrap();
+        assert!(key.matches(b"s3cret") && key.matches(b"T"));
+        let fault = one.reference.follow(&|_| Err("gone".to_owned()));
+        assert_eq!(fault.unwrap_err(), "gone");
+        let stray = "[a]\ncredential = { access-key-id = 'env:ID', secret-access-key = 'env:S', tokn = 'env:T' }";
+        let stray = toml::from_str::<BTreeMap<String, RawProvider>>(stray).unwrap_err();
+        assert!(stray.to_string().contains("tokn"), "{stray}");
+    }
+
+    #[test]
+    fn only_what_changed_is_read_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let part = || Reference::File(file.path().to_owned());
+        let both = Reference::AccessKey(vec![part(), part()]);
+        let mut looked = Looked::default();
+        assert!(looked.is_new(&both) && !looked.is_new(&both));
+        fs::write(file.path(), "changed").unwrap();
+        assert!(looked.is_new(&both) && !looked.is_new(&both));
+        let gone = Reference::File("/nonexistent/key".into());
+        assert!(!looked.is_new(&gone));
+        let said = Reference::Command(vec!["/bin/true".to_owned()]);
+        assert!(looked.is_new(&said) && looked.is_new(&said));
     }
 
     #[test]

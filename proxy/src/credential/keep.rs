@@ -48,7 +48,7 @@ pub(crate) async fn keep(
                 failures = 0;
                 let life = token.life.min(MAX_LIFE);
                 if !current.put(&token.credential, Some(asked + life)) {
-                    tracing::error!(provider, "the token cannot be a header");
+                    tracing::error!(provider, "the token cannot be put into requests");
                 }
                 tracing::info!(provider, seconds = life.as_secs(), "token fetched");
                 // Between 70 and 90 %: proxies that were started together do not ask together.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{Client, Credential, Credentials, Fetcher, keep};
 use crate::{
-    binding::bound,
+    binding::{Unbound, bound},
     gateway::Current,
     provider::{Provider, Providers},
 };
@@ -34,8 +34,8 @@ pub enum NotReplaced {
     #[error("{0:?} is not a credential that this run was started with")]
     NoSuchSlot(String),
     /// It may not go where this provider's requests go.
-    #[error("{0}")]
-    Unbound(String),
+    #[error(transparent)]
+    Unbound(Unbound),
 }
 
 impl Rotation {

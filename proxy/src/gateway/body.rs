@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Bodies on their way: passed on piece by piece, counted, limited, never collected.
+//! Bodies on their way: passed on piece by piece, counted, limited, and collected only where all of one has to be
+//! known before the first byte leaves.
 
 use std::{
     pin::Pin,
@@ -102,7 +103,8 @@ impl RequestBody {
         Ok(())
     }
 
-    /// Waits for all of it, within the limit, and keeps it to be passed on. Only for a rule that has to read it.
+    /// Waits for all of it, within the limit, and keeps it to be passed on. Only for a rule that has to read it, or a
+    /// signature that covers it.
     pub(super) async fn collect(&mut self) -> Result<Bytes, Fault> {
         let Some(stream) = &mut self.stream else {
             return Ok(self.again.clone());

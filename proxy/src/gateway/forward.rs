@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, Uri, Version, request::Parts};
+use http::{HeaderValue, Request, Response, Uri, Version, header, request::Parts};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     path::ApiPath,
     request_id,
     retry::Retrying,
+    sign::{Signature, Signer},
     strip,
 };
 use crate::{
@@ -40,6 +41,7 @@ pub(super) fn uri(serving: &Serving, path: &ApiPath<'_>, query: Option<&str>) ->
 pub(super) async fn forward(
     link: &Arc<Link>,
     serving: &Serving,
+    signer: Option<&Signer>,
     mut parts: Parts,
     mut body: RequestBody,
     mut record: Record,
@@ -49,13 +51,27 @@ pub(super) async fn forward(
     // The version and the extensions are the workload's connection's.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    if let Err(fault) = body.read_ahead().await {
-        return Err((fault, record));
-    }
+    let signature = match signer {
+        None => body.read_ahead().await.map(|()| None),
+        // Boxed, too.
+        Some(signer) => Box::pin(sealed(signer, &mut parts, &mut body))
+            .await
+            .map(Some),
+    };
+    let signature = match signature {
+        Ok(signature) => signature,
+        Err(fault) => return Err((fault, record)),
+    };
     let mut request = Request::from_parts(parts, body);
     // Boxed: it is rare, and every request would be larger.
     let mut retrying = Retrying::new(&link.shared().retry, &mut request).map(Box::new);
     let reply = loop {
+        // Each time anew: a signature is good for minutes.
+        if let Some(signature) = &signature
+            && signature.put(&mut request).is_none()
+        {
+            return Err((Fault::Internal("the signature makes no header"), record));
+        }
         let late = Instant::now() + limits.first_byte;
         let reply = match timeout_at(late.min(end), serving.pool.send(request)).await {
             Ok(Ok(reply)) => reply,
@@ -94,6 +110,20 @@ pub(super) async fn forward(
     let patience = Patience::new(limits.upstream_idle).until(end);
     let body = ResponseBody::relayed(incoming, Some(reply.lease), patience, record);
     Ok(Response::from_parts(parts, body))
+}
+
+/// Waits for all of the body, which a signature covers by its digest.
+async fn sealed<'a>(
+    signer: &'a Signer,
+    parts: &mut Parts,
+    body: &mut RequestBody,
+) -> Result<Signature<'a>, Fault> {
+    let all = body.collect().await?;
+    if !all.is_empty() {
+        let length = HeaderValue::from(all.len());
+        parts.headers.insert(header::CONTENT_LENGTH, length);
+    }
+    Ok(signer.over(&all))
 }
 
 /// If the workload's body broke, the upstream's complaint is only its echo.

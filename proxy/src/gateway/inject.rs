@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Puts the real credential, and what else the provider wants, into a stripped request.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
+use super::sign::Signer;
 use crate::{
     credential::Credential,
     provider::{Carrier, Provider},
@@ -27,11 +28,13 @@ enum Prepared {
     Header(HeaderName, HeaderValue),
     /// `name=value`, escaped.
     Query(Zeroizing<String>),
+    /// It is put in when the rest of the request is known.
+    Signature(Arc<Signer>),
 }
 
 impl Injector {
-    /// Prepares the headers. `None` if the credential cannot be a header; [`Credential`] sees to it that
-    /// this does not happen.
+    /// Prepares the headers. `None` if the credential cannot be put in here; [`Credential`] and
+    /// [`bound`](crate::binding::bound) see to it that this does not happen.
     pub(crate) fn new(provider: &Provider, credential: &Credential) -> Option<Self> {
         let injection = provider.injection(credential)?;
         Some(Self {
@@ -39,7 +42,11 @@ impl Injector {
                 Carrier::Header(name) => {
                     Prepared::Header(name.clone(), credential.header(&injection.scheme)?)
                 }
-                Carrier::Query(name) => Prepared::Query(credential.parameter(name)),
+                Carrier::Query(name) => Prepared::Query(credential.parameter(name)?),
+                Carrier::Signature(signing) => {
+                    let signer = Signer::new(credential.as_access_key()?, signing)?;
+                    Prepared::Signature(Arc::new(signer))
+                }
             },
             merge: injection.merge.clone(),
             defaults: provider.defaults.clone(),
@@ -62,6 +69,14 @@ impl Injector {
         }
         if let Prepared::Header(name, value) = &self.credential {
             headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// Who signs the request, once the rest of it is known.
+    pub(super) fn signer(&self) -> Option<&Arc<Signer>> {
+        match &self.credential {
+            Prepared::Signature(signer) => Some(signer),
+            Prepared::Header(..) | Prepared::Query(_) => None,
         }
     }
 

@@ -16,7 +16,9 @@ use super::{
     inspect::{self, Stop},
     leak, path,
     path::ApiPath,
-    request_id, rewrite, strip,
+    request_id, rewrite,
+    sign::Signer,
+    strip,
     strip::Stripper,
     tunnel, websocket,
 };
@@ -38,7 +40,7 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
     let mut denied = None;
     let fault = match judge(&link, &mut parts, &mut record) {
         Ok(Verdict::Own(response)) => return own(response, upgrade, record),
-        Ok(Verdict::Forward(serving)) => {
+        Ok(Verdict::Forward(serving, signer)) => {
             let mut body = RequestBody::new(body, &link);
             // 11. Whether the run can afford it, and for this model. Last, so that nothing that is refused for another
             //     reason counts; before anything leaves.
@@ -49,14 +51,17 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
             };
             match admitted.await {
                 Err(stop) => stopped(stop, &mut denied),
-                // 12. Only now anything leaves.
-                Ok(()) => match forward::forward(&link, serving, parts, body, record).await {
-                    Ok(response) => return response,
-                    Err((fault, returned)) => {
-                        record = returned;
-                        fault
+                // 12. Only now anything leaves; signed, where the credential is an access key, behind all that changes it.
+                Ok(()) => {
+                    let signer = signer.as_deref();
+                    match forward::forward(&link, serving, signer, parts, body, record).await {
+                        Ok(response) => return response,
+                        Err((fault, returned)) => {
+                            record = returned;
+                            fault
+                        }
                     }
-                },
+                }
             }
         }
         // Boxed: a tunnel's state would make every other request's larger.
@@ -99,8 +104,8 @@ fn stopped(stop: Stop, denied: &mut Option<Box<Denied>>) -> Fault {
 enum Verdict<'a> {
     /// It is answered here.
     Own(Response<bytes::Bytes>),
-    /// It goes to the provider, as it is now.
-    Forward(&'a Serving),
+    /// It goes to the provider, as it is now; signed by whom.
+    Forward(&'a Serving, Option<Arc<Signer>>),
     /// It becomes a tunnel to the provider.
     Tunnel(websocket::Handshake),
 }
@@ -141,6 +146,8 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
     // 5. Whether it is a well-formed WebSocket handshake, if it asks for an upgrade at all. Before the
     //    routes, which treat a WebSocket differently; before the stripping, which takes `Upgrade` away.
     let mut handshake = match parts.headers.contains_key(header::UPGRADE) {
+        // A signature is for one request and its body.
+        true if held.injector.signer().is_some() => return Err(Refusal::WebSocketNotCarried.into()),
         true => Some(websocket::check(&parts.method, &parts.headers)?),
         false => None,
     };
@@ -202,7 +209,7 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
 
     Ok(match handshake {
         Some(handshake) => Verdict::Tunnel(handshake),
-        None => Verdict::Forward(serving),
+        None => Verdict::Forward(serving, held.injector.signer().cloned()),
     })
 }
 

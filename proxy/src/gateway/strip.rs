@@ -223,7 +223,18 @@ impl<'a> Stripper<'a> {
             b"" | b"bearer" | b"token"
         );
         bare || self.all.is_placeholder(token)
+            || signer(value).is_some_and(|it| self.all.is_placeholder(it))
     }
+}
+
+/// Whose access key signed: `AWS4-… Credential=ID/date/region/service/aws4_request, SignedHeaders=…, Signature=…`. With
+/// the placeholder as the id, the signature was made with the placeholder, too, or is worth as little.
+fn signer(value: &[u8]) -> Option<&[u8]> {
+    let value = value.strip_prefix(b"AWS4-")?;
+    let space = value.iter().position(|it| *it == b' ')?;
+    let parameters = value.get(space..)?.trim_ascii_start();
+    let scope = parameters.strip_prefix(b"Credential=")?;
+    scope.split(|it| *it == b'/').next()
 }
 
 /// Query parameters that carry credentials, without punctuation, in lower case.
@@ -485,6 +496,22 @@ mod tests {
             ),
         ] {
             assert_eq!(left(&[(name, value)]), Err(Refusal::ForeignCredential));
+        }
+        let signed = |id: &str| {
+            format!(
+                "AWS4-HMAC-SHA256 Credential={id}/20260101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0"
+            )
+        };
+        let placeholder = "bedrock-api-key-placeholder-for-credential-isolation";
+        assert_eq!(left(&[("authorization", &signed(placeholder))]), Ok(vec![]));
+        for foreign in [
+            signed("AKIAOWN"),
+            signed(&format!("{placeholder}x")),
+            signed(""),
+            signed(placeholder).replace("Credential", "SignedHeaders=host, Credential"),
+        ] {
+            let judged = left(&[("authorization", &foreign)]);
+            assert_eq!(judged, Err(Refusal::ForeignCredential), "{foreign}");
         }
         for name in ["x-amz-date", "x-amz-content-sha256", "x-goog-user-project"] {
             assert_eq!(left(&[(name, "x")]), Ok(vec![]), "{name}");

@@ -27,9 +27,50 @@ pub(crate) fn is_host_pattern(pattern: &str) -> bool {
     pattern.split('.').all(label) && (own >= 2 || !pattern.contains('*'))
 }
 
+/// Stands for a region, as one label, in the hosts of a service.
+pub(super) const REGION: &str = "{region}";
+
+/// Whether `host` is what `pattern` says, and which region it names; `*` in front is any number of labels.
+pub(super) fn region_in<'h>(pattern: &str, host: &'h str) -> Option<Option<&'h str>> {
+    let mut region = None;
+    let mut asked = host.rsplit('.');
+    let mut own = pattern.rsplit('.').peekable();
+    while let Some(label) = own.next() {
+        let found = asked.next().filter(|it| !it.is_empty())?;
+        match label {
+            REGION => region = Some(found),
+            "*" if own.peek().is_none() => return Some(region),
+            _ if label == found => {}
+            _ => return None,
+        }
+    }
+    asked.next().is_none().then_some(region)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_region_is_one_label() {
+        let usual = "svc.{region}.aws.test";
+        for (pattern, host, region) in [
+            (usual, "svc.eu-west-1.aws.test", Some(Some("eu-west-1"))),
+            (usual, "svc.aws.test", None),
+            (usual, "x.svc.eu-west-1.aws.test", None),
+            (usual, "svc.eu-west-1.aws.test.evil.test", None),
+            (usual, "svc..aws.test", None),
+            (
+                "*.svc.{region}.aws.test",
+                "a.b.svc.x.aws.test",
+                Some(Some("x")),
+            ),
+            ("*.svc.{region}.aws.test", "svc.x.aws.test", None),
+            ("svc.aws.test", "svc.aws.test", Some(None)),
+        ] {
+            assert_eq!(region_in(pattern, host), region, "{pattern} {host}");
+        }
+    }
 
     #[test]
     fn stars_are_whole_labels() {

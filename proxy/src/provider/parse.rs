@@ -6,20 +6,23 @@ use std::{collections::BTreeMap, sync::Arc};
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Carrier, Injection, PORTS, Provider, Providers, Route, Template, Versions, builtin, is_at,
-    is_host_pattern,
+    Carrier, Injection, PORTS, Provider, Providers, REGION, Route, Signing, Template, Versions,
+    builtin, is_at, is_host_pattern, region_in,
 };
 use crate::{
     binding::is_shape,
     credential::Federation,
     settings::{
-        RawCredential, RawInjection, RawProvider, RawVariant, RawVersions, Target, check_base_path,
-        is_identifier,
+        RawCredential, RawInjection, RawProvider, RawSigning, RawVariant, RawVersions, SigningKind,
+        Target, check_base_path, is_identifier,
     },
 };
 
 /// Longest name of a provider.
 const MAX_NAME: usize = 32;
+
+/// Longest name of a region, and of a service in signatures.
+const MAX_REGION: usize = 32;
 
 impl Providers {
     /// The table of what comes with keyward, changed and added to by `raw`.
@@ -84,12 +87,27 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
             &format!("a number from {first} to {last} is needed"),
         );
     }
+    let is_region = |it: &&String| is_identifier(it, MAX_REGION) && !it.contains('.');
+    let written = row.region.as_ref().filter(is_region);
+    if written.is_none() && row.region.is_some() {
+        fault(
+            "region",
+            &format!("it is not 1 to {MAX_REGION} of [A-Za-z0-9_-]"),
+        );
+    }
+    let in_region = |text: &str, region: Option<&String>| match region {
+        Some(region) => text.replace(REGION, region),
+        None => text.to_owned(),
+    };
     let target = match &row.target {
         None => {
             fault("target", "it says where requests go, and is needed");
             None
         }
-        Some(text) => match Target::parse(text, row.allow_plaintext.unwrap_or(false)) {
+        Some(text) => match Target::parse(
+            &in_region(text, written),
+            row.allow_plaintext.unwrap_or(false),
+        ) {
             Ok(it) => Some(it),
             Err(what) => {
                 fault("target", what);
@@ -104,12 +122,31 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
             Err(what) => fault("base-path", what),
         }
     }
+    let host = target.as_ref().map_or("", |it| it.0.host.as_str());
+    let mut injections = injections(row, (host, written), fault);
+    // What the target itself says of its region counts.
+    let region = injections.iter().find_map(|it| match &it.carrier {
+        Carrier::Signature(signing) => signing.region.clone(),
+        Carrier::Header(_) | Carrier::Query(_) => None,
+    });
+    let region = region.or_else(|| written.cloned());
     let federation = match &row.credential {
-        Some(RawCredential::Federated(raw)) => Federation::parse(raw, fault),
-        Some(RawCredential::Reference(_) | RawCredential::Followed(_)) | None => None,
+        Some(RawCredential::Federated(raw)) => Federation::parse(raw, region.as_deref(), fault),
+        Some(
+            RawCredential::Reference(_) | RawCredential::Followed(_) | RawCredential::AccessKey(_),
+        )
+        | None => None,
     };
-    let mut injections = injections(row, fault);
-    if federation.is_some() && row.auth_header.is_none() {
+    if let Some(federation) = &federation {
+        let signs = |it: &Injection| matches!(it.carrier, Carrier::Signature(_));
+        if federation.is_access_key() && !injections.iter().any(signs) {
+            fault(
+                "credential.exchange",
+                "aws gives an access key, which signs requests, and nothing here is signed",
+            );
+        }
+    }
+    if federation.as_ref().is_some_and(|it| !it.is_access_key()) && row.auth_header.is_none() {
         // Fetched tokens are bearer tokens wherever a provider takes keys in a header of its own.
         injections.retain(|it| !it.credential_starts.is_empty());
         injections.push(Injection {
@@ -193,16 +230,19 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
         );
     }
     let environment = row.environment.iter().flatten();
-    let environment = environment.map(|(name, value)| (name.clone(), Template::new(value)));
+    let filled = |text: &String| Template::new(&in_region(text, region.as_ref()));
+    let environment = environment.map(|(name, value)| (name.clone(), filled(value)));
     let list = |it: &Option<Vec<String>>| it.clone().unwrap_or_default();
     Some(Provider {
         name: name.to_owned(),
         port: port?,
         dialect: row.dialect.unwrap_or_default(),
         credential_variables: list(&row.credential_variables),
+        access_key_variables: row.access_key_variables.clone(),
         withheld_variables: list(&row.withheld_variables),
         target_variable: row.target_variable.clone(),
         base_path_variable: row.base_path_variable.clone(),
+        region_variables: list(&row.region_variables),
         placeholder,
         environment: environment.collect(),
         target: target?.0,
@@ -217,7 +257,12 @@ fn provider(name: &str, row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -
     })
 }
 
-fn injections(row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Vec<Injection> {
+/// `place`: the target's host, and the region as it is written.
+fn injections(
+    row: &RawProvider,
+    place: (&str, Option<&String>),
+    fault: &mut impl FnMut(&str, &str),
+) -> Vec<Injection> {
     // One header of the user's own stands for all that the row knows.
     let own = row.auth_header.as_ref().map(|header| {
         vec![RawInjection {
@@ -233,7 +278,7 @@ fn injections(row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Vec<Inje
     let written = own.or_else(|| row.inject.clone()).unwrap_or_default();
     let mut found = Vec::new();
     for it in written {
-        let carrier = match carrier(&it) {
+        let carrier = match carrier(&it, place) {
             Ok(carrier) => carrier,
             Err(what) => {
                 fault(setting, &what);
@@ -271,10 +316,17 @@ fn injections(row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Vec<Inje
             merge,
         });
     }
+    // A signature has a condition of its own; alone, it is for a service that knows nothing else.
+    let signs = |it: &Injection| matches!(it.carrier, Carrier::Signature(_));
     let always = |it: &Injection| {
         it.credential_starts.is_empty() && it.credential_shape.is_none() && it.hosts.is_empty()
     };
-    if !found.last().is_some_and(always) {
+    let others = || found.iter().filter(|it| !signs(it));
+    let complete = match others().next_back() {
+        Some(last) => always(last),
+        None => !found.is_empty(),
+    };
+    if !complete {
         fault(
             setting,
             "the last way to put the credential in must have no condition",
@@ -283,8 +335,21 @@ fn injections(row: &RawProvider, fault: &mut impl FnMut(&str, &str)) -> Vec<Inje
     found
 }
 
-/// What carries the credential: a header or, raw, a parameter of the query.
-fn carrier(raw: &RawInjection) -> Result<Carrier, String> {
+/// What carries the credential: a header or, raw, a parameter of the query; or what it signs.
+fn carrier(raw: &RawInjection, place: (&str, Option<&String>)) -> Result<Carrier, String> {
+    if let Some(sign) = &raw.sign {
+        let alone = RawInjection {
+            sign: raw.sign.clone(),
+            ..RawInjection::default()
+        };
+        // An access key has no marks, and goes to the service's own hosts.
+        return match *raw == alone {
+            true => signing(sign, place).map(Carrier::Signature),
+            false => Err(
+                "sign stands alone: without header, query, scheme, merge, conditions".to_owned(),
+            ),
+        };
+    }
     if raw.query.is_empty() {
         let name = header(&raw.header).ok_or_else(|| {
             let name = &raw.header;
@@ -303,6 +368,39 @@ fn carrier(raw: &RawInjection) -> Result<Carrier, String> {
             raw.query
         )),
     }
+}
+
+fn signing(raw: &RawSigning, (host, written): (&str, Option<&String>)) -> Result<Signing, String> {
+    let SigningKind::AwsSigV4 = raw.kind;
+    if !is_identifier(&raw.service, MAX_REGION) {
+        return Err(format!("{:?} is not the name of a service", raw.service));
+    }
+    // It wants paths spelt in a way of its own.
+    if raw.service == "s3" {
+        return Err("requests to s3 cannot be signed".to_owned());
+    }
+    let is_pattern = |it: &&String| {
+        let plain = it.replace(REGION, "x");
+        is_host_pattern(&plain) && it.matches(REGION).count() <= 1
+    };
+    if let Some(wrong) = raw.hosts.iter().find(|it| !is_pattern(it)) {
+        return Err(format!(
+            "{wrong:?} is not a host in lower case, or *.suffix, with {REGION} for one label"
+        ));
+    }
+    if raw.hosts.is_empty() {
+        return Err("sign needs hosts".to_owned());
+    }
+    let here = raw.hosts.iter().find_map(|it| region_in(it, host));
+    let region = here.map(|it| it.map(str::to_owned).or_else(|| written.cloned()));
+    if region == Some(None) {
+        return Err(format!("in which region {host} is has to be said: region"));
+    }
+    Ok(Signing {
+        service: raw.service.clone(),
+        hosts: raw.hosts.clone(),
+        region: region.flatten(),
+    })
 }
 
 fn hosts_are_patterns<'a>(
@@ -386,6 +484,72 @@ mod tests {
             groq.secret_variables().collect::<Vec<_>>(),
             ["GROQ_API_KEY", "GROQ_API_KEY"]
         );
+    }
+
+    #[test]
+    fn another_service_of_aws_needs_no_rust() {
+        let toml = |target: &str, hosts: &str| {
+            format!(
+                "[agents]\nport = 10010\nregion = 'eu-west-1'\ntarget = '{target}'\n\
+                 access-key-variables = {{ id = 'A_ID', secret = 'A_SECRET' }}\n\
+                 environment = {{ A_URL = '{{url}}', A_REGION = '{{region}}', A_ID = '{{placeholder}}' }}\n\
+                 inject = [{{ sign = {{ kind = 'aws-sigv4', service = 'agents', hosts = {hosts} }} }}]"
+            )
+        };
+        let usual = "['agents.{region}.amazonaws.com']";
+        for (target, host, region) in [
+            (
+                "agents.{region}.amazonaws.com",
+                "agents.eu-west-1.amazonaws.com",
+                Some("eu-west-1"),
+            ),
+            (
+                "agents.us-west-2.amazonaws.com",
+                "agents.us-west-2.amazonaws.com",
+                Some("us-west-2"),
+            ),
+            ("gw.corp.test", "gw.corp.test", None),
+        ] {
+            let (table, faults) = table(&toml(target, usual));
+            assert_eq!(faults, Vec::<String>::new());
+            let agents = table.get("agents").unwrap();
+            assert_eq!(agents.target.host, host);
+            let [
+                Injection {
+                    carrier: Carrier::Signature(signing),
+                    ..
+                },
+            ] = agents.injections.as_slice()
+            else {
+                unreachable!()
+            };
+            assert_eq!(signing.region.as_deref(), region);
+            let told = agents.workload_environment("192.0.2.1".parse().unwrap());
+            let told: BTreeMap<_, _> = told.collect();
+            assert_eq!(told["A_REGION"], region.unwrap_or("eu-west-1"));
+            let withheld: Vec<_> = agents.secret_variables().collect();
+            assert!(withheld.contains(&"A_ID") && withheld.contains(&"A_SECRET"));
+        }
+        for (target, hosts) in [
+            ("agents.{region}.amazonaws.com", "[]"),
+            ("agents.{region}.amazonaws.com", "['*']"),
+            (
+                "agents.{region}.amazonaws.com",
+                "['agents.{region}.{region}.test']",
+            ),
+            ("agents.{region", usual),
+        ] {
+            assert!(
+                !table(&toml(target, hosts)).1.is_empty(),
+                "{target} {hosts}"
+            );
+        }
+        let global = toml("agents.test", "['agents.test']").replace("region = 'eu-west-1'\n", "");
+        let (_, faults) = table(&global);
+        assert!(faults[0].contains("region"), "{faults:?}");
+        let s3 =
+            toml("agents.test", "['agents.test']").replace("service = 'agents'", "service = 's3'");
+        assert!(table(&s3).1[0].contains("s3"));
     }
 
     #[test]

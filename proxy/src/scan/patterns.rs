@@ -56,8 +56,10 @@ impl Patterns {
         let mut meanings = Vec::new();
         let mut in_names: Vec<Secret> = Vec::new();
         let mut names = Vec::new();
-        for (slot, credential) in credentials.iter() {
-            let secret = credential.expose();
+        let secrets = credentials
+            .iter()
+            .flat_map(|(slot, it)| it.secrets().map(move |secret| (slot, secret)));
+        for (slot, secret) in secrets {
             if secret.len() < SHORTEST {
                 tracing::warn!(
                     slot,

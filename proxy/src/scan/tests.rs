@@ -8,11 +8,19 @@ use crate::credential::Credential;
 
 const KEY: &str = "sk-real/key+0123456789?>~tail";
 
+/// An AWS access key's secret, and its token.
+const SIGNS: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfi";
+const TOKEN: &str = "token/0123456789+abc==";
+
 fn scanner(mode: ScanMode, allow: &[&str]) -> Scanner {
     let mut credentials = Credentials::new();
     let key = Credential::new(KEY.as_bytes().to_vec()).unwrap();
     credentials.insert("openai", key);
     credentials.insert("short", Credential::new(b"abc".to_vec()).unwrap());
+    let json = format!(
+        r#"{{"AccessKeyId":"KEYID-0123456789","SecretAccessKey":"{SIGNS}","SessionToken":"{TOKEN}"}}"#
+    );
+    credentials.insert("bedrock", Credential::new(json.into_bytes()).unwrap());
     let allow = allow.iter().map(ToString::to_string).collect();
     let settings = ScanSettings { mode, allow };
     Scanner::new(&settings, &credentials, &Providers::builtin())
@@ -24,6 +32,16 @@ fn find(text: impl AsRef<[u8]>) -> Option<String> {
     scanner(ScanMode::Warn, &[])
         .find(text.as_ref())
         .map(|it| it.to_string())
+}
+
+#[test]
+fn the_secret_parts_of_an_access_key_are_found() {
+    for secret in [SIGNS, TOKEN] {
+        let found = Some("credential.bedrock".to_owned());
+        assert_eq!(find(format!("x={secret}&")), found);
+        assert_eq!(find(engines::STANDARD.encode(secret)), found);
+    }
+    assert_eq!(find("KEYID-0123456789"), None, "the id is no secret");
 }
 
 #[test]

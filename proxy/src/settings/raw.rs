@@ -13,7 +13,7 @@ use serde::{
 };
 
 use super::{RawModels, RawRewrite, RawSpend, ScanMode};
-use crate::provider::Dialect;
+use crate::provider::{AccessKeyVariables, Dialect};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -87,6 +87,12 @@ pub struct RawProvider {
     /// Variable of keyward's own environment that names the base path there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_path_variable: Option<String>,
+    /// The region of the target: stands for `{region}` in `target` and `environment`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Variables of keyward's own environment that say it, if `region` does not: the first that is set counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region_variables: Option<Vec<String>>,
     /// Where the credential is, or how it is fetched. References are followed at the start; a supervisor sends
     /// what it found there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +100,9 @@ pub struct RawProvider {
     /// Variables of keyward's own environment that may hold the credential: the first that is set wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential_variables: Option<Vec<String>>,
+    /// Variables of keyward's own environment that may hold an AWS access key, if none of those is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_variables: Option<AccessKeyVariables>,
     /// Further variables that never reach a workload with a value of the host's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withheld_variables: Option<Vec<String>>,
@@ -104,7 +113,8 @@ pub struct RawProvider {
     /// has it replaced in silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require_placeholder: Option<bool>,
-    /// The workload's variables: `{url}` is the gateway's address, `{placeholder}` the placeholder.
+    /// The workload's variables: `{url}` is the gateway's address, `{placeholder}` the placeholder, `{region}` the
+    /// region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<BTreeMap<String, String>>,
     /// Version prefixes of the API's paths.
@@ -158,6 +168,8 @@ pub enum RawCredential {
     Reference(String),
     /// A file or a command, and how often it is looked at again.
     Followed(RawFollowed),
+    /// Where the parts of an AWS access key are.
+    AccessKey(RawAccessKey),
     /// The proxy fetches it itself.
     Federated(RawFederation),
 }
@@ -172,6 +184,22 @@ pub struct RawFollowed {
     /// Absolute path of a program, and its arguments between spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
+    /// How often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_seconds: Option<u64>,
+}
+
+/// Where the parts of an AWS access key are, each a reference, and how often they are looked at again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RawAccessKey {
+    /// Its id.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: String,
+    /// The session token of a temporary one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<String>,
     /// How often.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_seconds: Option<u64>,
@@ -193,6 +221,7 @@ impl fmt::Debug for RawCredential {
         f.write_str(match self {
             Self::Reference(_) => "Reference(**)",
             Self::Followed(_) => "Followed(**)",
+            Self::AccessKey(_) => "AccessKey(**)",
             Self::Federated(_) => "Federated(**)",
         })
     }
@@ -225,6 +254,24 @@ impl<'de> Deserialize<'de> for RawCredential {
                 if let (Some(kind), None) = (fields.remove("kind"), seconds) {
                     return Ok(RawCredential::Federated(RawFederation { kind, fields }));
                 }
+                if let (Some(access_key_id), Some(secret_access_key)) = (
+                    fields.remove("access-key-id"),
+                    fields.remove("secret-access-key"),
+                ) {
+                    let key = RawAccessKey {
+                        access_key_id,
+                        secret_access_key,
+                        session_token: fields.remove("session-token"),
+                        refresh_seconds: seconds,
+                    };
+                    return match fields.keys().next() {
+                        Some(stray) => Err(A::Error::custom(format!(
+                            "{stray:?} does not belong to an access key: it has access-key-id, \
+                             secret-access-key, session-token, and refresh-seconds"
+                        ))),
+                        None => Ok(RawCredential::AccessKey(key)),
+                    };
+                }
                 let followed = RawFollowed {
                     file: fields.remove("file"),
                     command: fields.remove("command"),
@@ -233,7 +280,7 @@ impl<'de> Deserialize<'de> for RawCredential {
                 match fields.keys().next() {
                     Some(stray) => Err(A::Error::custom(format!(
                         "{stray:?} does not belong to the credential; without kind it is file or command, \
-                         and refresh-seconds"
+                         or access-key-id and secret-access-key, and refresh-seconds"
                     ))),
                     None => Ok(RawCredential::Followed(followed)),
                 }
@@ -274,12 +321,35 @@ pub struct RawInjection {
     /// Parameter of the query that carries it, raw; in place of `header`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub query: String,
+    /// An AWS access key signs, and is not carried; in place of `header`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign: Option<RawSigning>,
     /// Text in front of it, with its space.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub scheme: String,
     /// Values merged into comma-separated headers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub merge: BTreeMap<String, String>,
+}
+
+/// How requests are signed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawSigning {
+    /// The algorithm.
+    pub kind: SigningKind,
+    /// What AWS calls the service in signatures.
+    pub service: String,
+    /// The service's hosts: `host`, or `*.suffix`, with `{region}` for the label that is the region.
+    pub hosts: Vec<String>,
+}
+
+/// An algorithm for signatures.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub enum SigningKind {
+    /// AWS Signature Version 4.
+    #[serde(rename = "aws-sigv4")]
+    AwsSigV4,
 }
 
 impl RawProvider {
@@ -306,8 +376,11 @@ impl RawProvider {
             allow_plaintext,
             target_variable,
             base_path_variable,
+            region,
+            region_variables,
             credential,
             credential_variables,
+            access_key_variables,
             withheld_variables,
             placeholder,
             require_placeholder,
@@ -333,6 +406,7 @@ impl RawProvider {
             base_path_variable: None,
             credential: None,
             credential_variables: None,
+            access_key_variables: None,
             withheld_variables: None,
             placeholder: None,
             environment: None,

@@ -7,8 +7,8 @@ use super::{RawProvider, RawSettings};
 use crate::provider::{Dialect, Providers};
 
 impl RawSettings {
-    /// Fills in the run, targets and base paths that the settings leave open and `lookup` has: each
-    /// provider's `target-variable` and `base-path-variable`; for Copilot also a provider of one's own
+    /// Fills in the run, targets, base paths and regions that the settings leave open and `lookup` has: each
+    /// provider's `target-variable`, `base-path-variable` and `region-variables`; for Copilot also a provider of one's own
     /// (`COPILOT_PROVIDER_BASE_URL`), or what follows from `GITHUB_SERVER_URL`. An empty variable is not set.
     pub fn fill_from_variables(&mut self, lookup: impl Fn(&str) -> Option<String>) {
         let set = |name: &str| lookup(name).filter(|it| !it.trim().is_empty());
@@ -24,10 +24,15 @@ impl RawSettings {
             let target = provider.target_variable.as_deref().and_then(set);
             let base_path = provider.base_path_variable.as_deref().and_then(set);
             let path_open = written.is_none_or(|it| it.base_path.is_none());
+            let region_open = written.is_none_or(|it| it.region.is_none());
             if let Some(target) = target.filter(|_| open) {
                 self.provider(&provider.name).target = Some(target);
             } else if open && provider.name == "copilot" {
                 copilot(&set, self.provider(&provider.name));
+            }
+            let region = provider.region_variables.iter().find_map(|it| set(it));
+            if let Some(region) = region.filter(|_| region_open) {
+                self.provider(&provider.name).region = Some(region);
             }
             if let Some(base_path) = base_path.filter(|_| path_open) {
                 self.provider(&provider.name).base_path = Some(base_path);
@@ -131,6 +136,25 @@ mod tests {
                 "https://gw.test"
             );
         }
+    }
+
+    #[test]
+    fn a_region_is_part_of_the_target() {
+        let host = |region: &str| format!("https://bedrock-runtime.{region}.amazonaws.com");
+        let (own, usual) = (
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_DEFAULT_REGION", "ap-south-1"),
+        );
+        let written = "provider.bedrock.region = 'sa-east-1'";
+        assert_eq!(target("", "bedrock", &[]), host("us-east-1"));
+        assert_eq!(target("", "bedrock", &[usual]), host("ap-south-1"));
+        assert_eq!(target("", "bedrock", &[usual, own]), host("eu-west-1"));
+        assert_eq!(target(written, "bedrock", &[own]), host("sa-east-1"));
+        let elsewhere = (
+            "BEDROCK_API_TARGET",
+            "bedrock-runtime.us-west-2.amazonaws.com",
+        );
+        assert_eq!(target("", "bedrock", &[own, elsewhere]), host("us-west-2"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! AWS event streams (`application/vnd.amazon.eventstream`): messages of two lengths, a checksum,
-//! headers, a payload that is a document, and a checksum. The checksums are the receiver's to check.
+//! headers, a payload that is a document (or has one in it, in Base64), and a checksum. The checksums are the receiver's to check.
 
 use super::{fields::Fields, json::Json};
 
@@ -22,9 +22,9 @@ pub(super) struct EventStream {
 }
 
 impl EventStream {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            json: Json::new(),
+            json: Json::wrapping(),
             at: 0,
             total: 0,
             headers: 0,

@@ -71,6 +71,8 @@ enum State {
     Value,
     /// Inside a string that may be of interest.
     InString,
+    /// Inside a string that is a document in Base64.
+    InBase64,
     /// Inside a number, or a word.
     InBare,
     /// A comma, or the end of the container.
@@ -97,6 +99,48 @@ pub(super) struct Json {
     spoilt: bool,
     key: Text,
     text: Text,
+    /// For documents in Base64, where there can be some.
+    wrapped: Option<Box<Wrapped>>,
+}
+
+/// A document in Base64.
+#[derive(Debug)]
+struct Wrapped {
+    json: Json,
+    bits: u32,
+    count: u8,
+}
+
+impl Wrapped {
+    /// Reads characters; `false`: one of them is none of Base64.
+    fn push(&mut self, text: &[u8], fields: &mut Fields) -> bool {
+        for character in text {
+            let value = match character {
+                b'A'..=b'Z' => character - b'A',
+                b'a'..=b'z' => character - b'a' + 26,
+                b'0'..=b'9' => character - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                // Padding; and JSON may escape a slash.
+                b'=' | b'\\' => continue,
+                _ => return false,
+            };
+            self.bits = self.bits << 6 | u32::from(value);
+            self.count += 6;
+            if self.count >= 8 {
+                self.count -= 8;
+                let [.., byte] = (self.bits >> self.count).to_be_bytes();
+                self.json.push(&[byte], fields);
+            }
+        }
+        true
+    }
+
+    /// For the next document.
+    fn restart(&mut self) {
+        self.json.restart();
+        (self.bits, self.count) = (0, 0);
+    }
 }
 
 /// A short text.
@@ -142,6 +186,20 @@ impl Json {
             spoilt: false,
             key: Text::new(),
             text: Text::new(),
+            wrapped: None,
+        }
+    }
+
+    /// For documents that may have another one in them, in Base64 at the key `bytes`: Bedrock's chunks are such.
+    pub(super) fn wrapping() -> Self {
+        let wrapped = Wrapped {
+            json: Self::new(),
+            bits: 0,
+            count: 0,
+        };
+        Self {
+            wrapped: Some(Box::new(wrapped)),
+            ..Self::new()
         }
     }
 
@@ -149,6 +207,9 @@ impl Json {
     pub(super) fn restart(&mut self) {
         self.state = State::Start;
         self.depth = 0;
+        if let Some(wrapped) = &mut self.wrapped {
+            wrapped.restart();
+        }
     }
 
     /// Whether nothing more can be read from this document.
@@ -162,6 +223,7 @@ impl Json {
             match self.state {
                 State::Skipped => bytes = self.skip(bytes),
                 State::SkippedString => bytes = self.skip_string(bytes),
+                State::InBase64 => bytes = self.unwrap(bytes, fields),
                 State::Lost => return,
                 State::Start
                 | State::Key
@@ -226,6 +288,9 @@ impl Json {
             (State::Value, b'"') => {
                 (self.text.length, self.spoilt, self.escaped) = (0, false, false);
                 self.state = match self.place() {
+                    Some(Place::Root) if self.key() == b"bytes" && self.wrapped.is_some() => {
+                        State::InBase64
+                    }
                     Some(Place::Root | Place::Wrapper) if is_model(self.key()) => State::InString,
                     _ => State::SkippedString,
                 };
@@ -342,6 +407,25 @@ impl Json {
             bytes = bytes.get(at + 2..).unwrap_or_default();
         }
         &[]
+    }
+
+    /// Reads a document in Base64; returns what is behind it.
+    fn unwrap<'a>(&mut self, bytes: &'a [u8], fields: &mut Fields) -> &'a [u8] {
+        let end = bytes.iter().position(|it| *it == b'"');
+        let (inside, behind) = bytes.split_at(end.unwrap_or(bytes.len()));
+        let read = self.wrapped.as_mut().is_some_and(|wrapped| {
+            let read = wrapped.push(inside, fields);
+            if end.is_some() || !read {
+                wrapped.restart();
+            }
+            read
+        });
+        match (read, end) {
+            (true, None) => {}
+            (true, Some(_)) => self.state = State::After,
+            (false, _) => self.state = State::Lost,
+        }
+        behind.get(1..).unwrap_or_default()
     }
 
     /// A string at a key that is read.

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::{
     Compression,
     write::{DeflateEncoder, GzEncoder, ZlibEncoder},
@@ -181,6 +182,24 @@ fn cases() -> Vec<Case> {
         body,
         model: "m",
         tokens: tokens(3, 4, 0, 0, 0),
+    });
+    let chunk = |document: &str| {
+        let inside = STANDARD.encode(document).replace('/', "\\/");
+        message("chunk", &format!(r#"{{"bytes":"{inside}","p":"abc"}}"#))
+    };
+    let mut body =
+        chunk(r#"{"type":"message_start","message":{"model":"m","usage":{"input_tokens":3}}}"#);
+    body.extend(message("chunk", r#"{"bytes":"%%%","p":"abc"}"#));
+    body.extend(message("chunk", r#"{"bytes":"eyJ1c2"#));
+    body.extend(chunk(
+        r#"{"type":"message_stop","??>":"?>?","amazon-bedrock-invocationMetrics":{"inputTokenCount":3,"outputTokenCount":5}}"#,
+    ));
+    cases.push(Case {
+        name: "invoke, streamed",
+        content_type: "application/vnd.amazon.eventstream",
+        body,
+        model: "m",
+        tokens: tokens(3, 5, 0, 0, 0),
     });
     cases
 }

@@ -310,6 +310,426 @@ async fn a_jobs_identity_becomes_a_token() {
     assert!(!served.headers.contains_key("x-api-key"));
 }
 
+/// Where a job asks who it is, and the identity that it gets.
+const REQUEST_URL: &str = "https://token.actions.test/identity?v=1";
+const IDENTITY: &str = "header.identity.signature";
+
+/// The address of a request to a cloud, what authorises it, and the fields of its form, if it is one.
+type Request = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+/// A provider whose tokens are had for a job's identity, and what is asked for them.
+struct Exchanged {
+    provider: &'static str,
+    /// Of the credential, but for what all have.
+    settings: &'static str,
+    /// Hosts that are asked, besides the one for the identity.
+    hosts: &'static [&'static str],
+    /// As it stands in the query.
+    audience: &'static str,
+    /// What the hosts answer, one after the other.
+    answers: &'static [&'static str],
+    /// What they are asked.
+    asked: &'static [Request],
+    /// How the provider's request begins to be authorised.
+    authorization: &'static str,
+}
+
+const EXCHANGES: [Exchanged; 4] = [
+    Exchanged {
+        provider: "openai",
+        settings: "exchange = 'azure'\ntenant = 'T-1'\nclient-id = 'client-1'\nscope = 'https://cognitiveservices.azure.com/.default'",
+        hosts: &["login.microsoftonline.com"],
+        audience: "api%3A%2F%2FAzureADTokenExchange",
+        answers: &[r#"{"token_type":"Bearer","expires_in":3599,"access_token":"azure-token"}"#],
+        asked: &[(
+            "https://login.microsoftonline.com/T-1/oauth2/v2.0/token",
+            "",
+            &[
+                ("grant_type", "client_credentials"),
+                ("client_id", "client-1"),
+                ("scope", "https://cognitiveservices.azure.com/.default"),
+                (
+                    "client_assertion_type",
+                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                ),
+                ("client_assertion", IDENTITY),
+            ],
+        )],
+        authorization: "Bearer azure-token",
+    },
+    Exchanged {
+        provider: "vertex",
+        settings: "exchange = 'gcp'\naudience = '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/g'",
+        hosts: &["sts.googleapis.com"],
+        audience: "https%3A%2F%2Fiam.googleapis.com%2Fprojects%2F1%2Flocations%2Fglobal%2FworkloadIdentityPools%2Fp%2Fproviders%2Fg",
+        answers: &[
+            r#"{"access_token":"ya29.federated","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer","expires_in":3599}"#,
+        ],
+        asked: &[("https://sts.googleapis.com/v1/token", "", GOOGLE_FORM)],
+        authorization: "Bearer ya29.federated",
+    },
+    Exchanged {
+        provider: "vertex",
+        settings: "exchange = 'gcp'\nservice-account = 'ci@p.iam.gserviceaccount.com'\n\
+             audience = 'https://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/g'",
+        hosts: &["sts.googleapis.com", "iamcredentials.googleapis.com"],
+        audience: "https%3A%2F%2Fiam.googleapis.com%2Fprojects%2F1%2Flocations%2Fglobal%2FworkloadIdentityPools%2Fp%2Fproviders%2Fg",
+        answers: &[
+            r#"{"access_token":"ya29.federated","token_type":"Bearer","expires_in":3599}"#,
+            r#"{"accessToken":"ya29.impersonated","expireTime":"2030-01-01T00:00:00Z"}"#,
+        ],
+        asked: &[
+            ("https://sts.googleapis.com/v1/token", "", GOOGLE_FORM),
+            (
+                "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@p.iam.gserviceaccount.com:generateAccessToken",
+                "Bearer ya29.federated",
+                &[],
+            ),
+        ],
+        authorization: "Bearer ya29.impersonated",
+    },
+    Exchanged {
+        provider: "bedrock",
+        settings: "exchange = 'aws'\nrole-arn = 'arn:aws:iam::123456789012:role/agent'\nrole-session-name = 'run-7'",
+        hosts: &["sts.us-east-1.amazonaws.com"],
+        audience: "sts.amazonaws.com",
+        answers: &[
+            r#"<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+          <AssumeRoleWithWebIdentityResult>
+            <SubjectFromWebIdentityToken>repo:o/r:ref:refs/heads/main</SubjectFromWebIdentityToken>
+            <Audience>sts.amazonaws.com</Audience>
+            <AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/agent/run-7</Arn></AssumedRoleUser>
+            <Credentials>
+              <SessionToken>t0ken/+==</SessionToken>
+              <SecretAccessKey>fetched/secret+key</SecretAccessKey>
+              <Expiration>2030-01-01T00:00:00Z</Expiration>
+              <AccessKeyId>ASIAFETCHED</AccessKeyId>
+            </Credentials>
+          </AssumeRoleWithWebIdentityResult>
+        </AssumeRoleWithWebIdentityResponse>"#,
+        ],
+        asked: &[(
+            "https://sts.us-east-1.amazonaws.com/",
+            "",
+            &[
+                ("Action", "AssumeRoleWithWebIdentity"),
+                ("Version", "2011-06-15"),
+                ("RoleArn", "arn:aws:iam::123456789012:role/agent"),
+                ("RoleSessionName", "run-7"),
+                ("DurationSeconds", "3600"),
+                ("WebIdentityToken", IDENTITY),
+            ],
+        )],
+        authorization: "AWS4-HMAC-SHA256 Credential=ASIAFETCHED/",
+    },
+];
+
+const GOOGLE_FORM: &[(&str, &str)] = &[
+    (
+        "grant_type",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+    ),
+    (
+        "audience",
+        "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/g",
+    ),
+    ("scope", "https://www.googleapis.com/auth/cloud-platform"),
+    (
+        "requested_token_type",
+        "urn:ietf:params:oauth:token-type:access_token",
+    ),
+    ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+    ("subject_token", IDENTITY),
+];
+
+impl Exchanged {
+    fn settings(&self, upstream: &Upstream) -> String {
+        let own = match self.provider {
+            "openai" => "acme.openai.azure.com",
+            "vertex" => "aiplatform.googleapis.com",
+            _ => "bedrock-runtime.us-east-1.amazonaws.com",
+        };
+        let hosts = self
+            .hosts
+            .iter()
+            .chain(&["token.actions.test"])
+            .chain([&own]);
+        let resolve: Vec<_> = hosts
+            .map(|it| format!("'{it}={}'", upstream.address))
+            .collect();
+        format!(
+            "[provider.{name}]\ntarget = '{own}'\n[provider.{name}.credential]\nkind = 'github-oidc'\n\
+             request-url = '{REQUEST_URL}'\n{}\n[upstream]\nresolve = [{}]",
+            self.settings,
+            resolve.join(", "),
+            name = self.provider,
+        )
+    }
+
+    /// The request at the provider's own port.
+    fn request(&self) -> String {
+        let path = match self.provider {
+            "openai" => "/v1/responses",
+            "vertex" => "/v1/publishers/google/models/g:generateContent",
+            _ => "/model/m/converse",
+        };
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}")
+    }
+}
+
+/// The fields of a form.
+fn form(body: &[u8]) -> Vec<(String, String)> {
+    let plain = |text: &str| {
+        let mut bytes = text.bytes();
+        let mut out = Vec::new();
+        while let Some(byte) = bytes.next() {
+            assert!(byte.is_ascii_graphic() && byte != b'+', "{text}");
+            out.push(match byte {
+                b'%' => {
+                    let pair = [bytes.next().unwrap(), bytes.next().unwrap()];
+                    u8::from_str_radix(str::from_utf8(&pair).unwrap(), 16).unwrap()
+                }
+                other => other,
+            });
+        }
+        String::from_utf8(out).unwrap()
+    };
+    let text = str::from_utf8(body).unwrap();
+    let pairs = text.split('&').map(|it| it.split_once('=').unwrap());
+    pairs
+        .map(|(name, value)| (plain(name), plain(value)))
+        .collect()
+}
+
+/// Each exchange as it is documented, answered by hosts that speak TLS: what is asked, of whom, with what.
+#[tokio::test]
+async fn a_jobs_identity_is_exchanged_at_each_cloud() {
+    for it in &EXCHANGES {
+        let given = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&given);
+        let upstream = Upstream::answering(Speaks::Http1, move |seen| {
+            let (count, answers) = (Arc::clone(&count), it.answers);
+            async move {
+                match seen.headers["host"].to_str().unwrap() {
+                    "token.actions.test" => {
+                        text(200, &format!(r#"{{"count":1,"value":"{IDENTITY}"}}"#))
+                    }
+                    host if it.hosts.contains(&host) => text(
+                        200,
+                        answers[count.fetch_add(1, Ordering::SeqCst) % answers.len()],
+                    ),
+                    _ => text(200, "hello"),
+                }
+            }
+        })
+        .await;
+        let mut gateway =
+            Gateway::serving(upstream.address, &upstream.ca, &it.settings(&upstream), &[]);
+        let port = gateway.ports[it.provider];
+        let reply = ask(port, it.request()).await;
+        let error = &reply.json()["error"];
+        assert_eq!(
+            (reply.status, &error["type"]),
+            (503, &"credential_not_ready".into())
+        );
+        assert_eq!(error["retryable"], true, "{}", it.provider);
+        assert_eq!(upstream.seen().len(), 0, "nothing has left without a token");
+
+        let slot = format!("{}.oidc-token", it.provider);
+        gateway
+            .rotation
+            .replace(&slot, &secret("request-token-1"))
+            .unwrap();
+        let served = async {
+            loop {
+                let reply = ask(port, it.request()).await;
+                match reply.status {
+                    200 => break,
+                    status => assert_eq!(status, 503),
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, served).await.unwrap();
+        let seen = upstream.seen();
+        let (identity, rest) = seen.split_first().unwrap();
+        assert_eq!(
+            identity.uri,
+            format!("/identity?v=1&audience={}", it.audience)
+        );
+        assert_eq!(identity.headers["authorization"], "Bearer request-token-1");
+        let (served, exchanges) = rest.split_last().unwrap();
+        assert_eq!(
+            exchanges.len(),
+            it.asked.len(),
+            "{}: {exchanges:?}",
+            it.provider
+        );
+        for (seen, (url, bearer, fields)) in exchanges.iter().zip(it.asked) {
+            let host = seen.headers["host"].to_str().unwrap();
+            assert_eq!(
+                (
+                    seen.method.as_str(),
+                    &*format!("https://{host}{}", seen.uri)
+                ),
+                ("POST", *url)
+            );
+            let authorization = seen
+                .headers
+                .get("authorization")
+                .map(|it| it.to_str().unwrap());
+            assert_eq!(authorization.unwrap_or_default(), *bearer, "{url}");
+            if fields.is_empty() {
+                let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+                let scope = "https://www.googleapis.com/auth/cloud-platform";
+                assert_eq!(
+                    body,
+                    serde_json::json!({"scope": [scope], "lifetime": "3600s"})
+                );
+            } else {
+                assert_eq!(
+                    seen.headers["content-type"],
+                    "application/x-www-form-urlencoded"
+                );
+                let asked = form(&seen.body);
+                let asked: Vec<_> = asked
+                    .iter()
+                    .map(|(a, b)| (a.as_str(), b.as_str()))
+                    .collect();
+                assert_eq!(asked, *fields, "{url}");
+            }
+            let accept = if it.provider == "bedrock" {
+                "text/xml"
+            } else {
+                "application/json"
+            };
+            assert_eq!(seen.headers["accept"], accept);
+        }
+        let authorization = served.headers["authorization"].to_str().unwrap();
+        assert!(
+            authorization.starts_with(it.authorization),
+            "{authorization}"
+        );
+        assert!(
+            !served.headers.contains_key("api-key")
+                && !served.headers.contains_key("x-goog-api-key")
+        );
+        if it.provider == "bedrock" {
+            assert_eq!(served.headers["x-amz-security-token"], "t0ken/+==");
+        }
+        let log = gateway.log_text();
+        for word in [
+            "request-token",
+            "identity.signature",
+            "azure-token",
+            "ya29",
+            "fetched/secret",
+        ] {
+            assert!(!log.contains(word), "{log}");
+        }
+    }
+}
+
+/// Whatever a cloud answers instead of a token: there is none, and nothing is sent without one.
+#[tokio::test]
+async fn a_cloud_that_refuses_or_answers_garbage_gives_no_token() {
+    const REFUSED: &str = r#"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code></Error></ErrorResponse>"#;
+    for it in &EXCHANGES {
+        let good = it.answers[it.answers.len() - 1];
+        let half = good
+            .replace("SecretAccessKey", "Secret")
+            .replace("ccess", "");
+        let twice = good.replace(
+            "</SecretAccessKey>",
+            "</SecretAccessKey><SecretAccessKey>x</SecretAccessKey>",
+        );
+        let twice = if twice == *good {
+            "[]".to_owned()
+        } else {
+            twice
+        };
+        let answers = [
+            (
+                400,
+                r#"{"error":"invalid_grant","error_description":"secret words"}"#.to_owned(),
+            ),
+            (403, REFUSED.to_owned()),
+            (500, good.to_owned()),
+            (200, String::new()),
+            (200, half),
+            (200, twice),
+        ];
+        let number = answers.len();
+        let given = Arc::new(AtomicUsize::new(0));
+        let (count, answers) = (Arc::clone(&given), Arc::new(answers));
+        let upstream = Upstream::answering(Speaks::Http1, move |seen| {
+            let (count, answers) = (Arc::clone(&count), Arc::clone(&answers));
+            async move {
+                let host = seen.headers["host"].to_str().unwrap();
+                // The last of the hosts is the one that gives the token.
+                let last = it.hosts[it.hosts.len() - 1];
+                match host {
+                    "token.actions.test" => text(200, &format!(r#"{{"value":"{IDENTITY}"}}"#)),
+                    host if host == last => match answers.get(count.fetch_add(1, Ordering::SeqCst))
+                    {
+                        Some((status, body)) => text(*status, body),
+                        None => text(200, it.answers[it.answers.len() - 1]),
+                    },
+                    host if it.hosts.contains(&host) => text(200, it.answers[0]),
+                    _ => text(200, "hello"),
+                }
+            }
+        })
+        .await;
+        let gateway =
+            Gateway::serving(upstream.address, &upstream.ca, &it.settings(&upstream), &[]);
+        let slot = format!("{}.oidc-token", it.provider);
+        for turn in 1..=number + 1 {
+            let token = secret(&format!("request-token-{turn}"));
+            gateway.rotation.replace(&slot, &token).unwrap();
+            let asked = async {
+                while given.load(Ordering::SeqCst) < turn {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(PATIENCE, asked).await.unwrap();
+            if given.load(Ordering::SeqCst) < number {
+                let reply = ask(gateway.ports[it.provider], it.request()).await;
+                assert_eq!(
+                    (reply.status, &reply.json()["error"]["retryable"]),
+                    (503, &true.into())
+                );
+            }
+        }
+        let served = async {
+            while ask(gateway.ports[it.provider], it.request()).await.status != 200 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, served).await.unwrap();
+        let hosts = [
+            "acme.openai.azure.com",
+            "aiplatform.googleapis.com",
+            "bedrock-runtime.us-east-1.amazonaws.com",
+        ];
+        let seen = upstream.seen();
+        let served = seen
+            .iter()
+            .filter(|it| hosts.contains(&it.headers["host"].to_str().unwrap()));
+        let authorized = |seen: &Seen| {
+            seen.headers["authorization"]
+                .to_str()
+                .unwrap()
+                .starts_with(it.authorization)
+        };
+        assert!(served.into_iter().all(authorized), "{}", it.provider);
+    }
+}
+
 /// A standalone proxy as a process: it looks at files and runs commands, under its own seccomp filter.
 #[tokio::test]
 async fn a_standalone_proxy_follows_files_and_commands() {

@@ -30,6 +30,8 @@ mod scan;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod signing;
+#[cfg(test)]
 mod soak;
 #[cfg(test)]
 mod spend;

@@ -66,6 +66,12 @@ impl Ca {
             "bedrock-runtime.us-east-1.amazonaws.com",
             "acme.openai.azure.com",
             "gw.corp.test",
+            // Token hosts.
+            "token.actions.test",
+            "login.microsoftonline.com",
+            "sts.googleapis.com",
+            "iamcredentials.googleapis.com",
+            "sts.us-east-1.amazonaws.com",
         ])
     }
 
