@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the kernel denied: one line of JSON each in the audit log. [`crate::reading`] reads it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write as _};
 
@@ -92,6 +93,19 @@ impl Audit {
             "time": Timestamp::now().to_string(), "run": self.run, "event": "sandbox",
             "kernel": posture.kernel, "layers": posture.layers, "degraded": posture.degraded,
             "exposures": posture.exposures,
+        });
+        self.append(line_bytes(&line));
+    }
+
+    /// Writes down which secrets the command really got, if any.
+    pub fn gave<'n>(&mut self, names: impl Iterator<Item = &'n OsStr>) {
+        let names: Vec<_> = names.map(OsStr::to_string_lossy).collect();
+        if names.is_empty() {
+            return;
+        }
+        let line = json!({
+            "time": Timestamp::now().to_string(), "run": self.run, "event": "one_shot",
+            "variables": names,
         });
         self.append(line_bytes(&line));
     }

@@ -146,6 +146,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", help_heading = "Environment")]
     pub exclude_env: Vec<OsString>,
 
+    /// Really give the command this secret, to its first process alone: NAME, or NAME=env:VARIABLE, NAME=file:PATH,
+    /// NAME="cmd:/PROGRAM ARGUMENT ...", NAME=systemd:CREDENTIAL. Where a placeholder does, use one: [[provider]]
+    #[arg(long, value_name = "NAME[=SOURCE]", help_heading = "Environment")]
+    pub one_shot: Vec<String>,
+
     #[command(flatten)]
     pub providers: ProviderArgs,
     /// Trust the certificates in this PEM file, too, when connecting to a provider

@@ -13,12 +13,14 @@ use firewall_common::Endpoints;
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::provider::{Provider, Providers};
 
+use crate::one_shot::OneShot;
 use crate::user::Identity;
 
 mod clients;
 mod file;
 mod lists;
 
+pub(crate) use file::check_name;
 pub use file::{EnvFileError, parse as parse_file};
 
 /// Names and values, in the order of the names.
@@ -35,6 +37,8 @@ pub struct Requested {
     pub explicit: Vec<(OsString, OsString)>,
     /// Whether clients are told of the explicit proxy.
     pub explicit_proxy: ExplicitProxy,
+    /// `--one-shot`.
+    pub one_shot: OneShot,
 }
 
 /// Whether `HTTP_PROXY` and its kin are set.
@@ -128,6 +132,8 @@ impl Environment {
                 variables.insert(name.clone(), value.clone());
             }
         }
+        requested.one_shot.add_to(&mut variables);
+        notes.extend(requested.one_shot.note());
         let faults = preflight(&variables, providers, credentials, command);
         if faults.is_empty() {
             Ok(Self { variables, notes })

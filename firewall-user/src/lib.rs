@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod logs;
 pub mod network;
 pub mod nft;
+pub mod one_shot;
 pub mod oom;
 pub mod policy;
 pub mod posture;

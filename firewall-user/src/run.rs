@@ -55,17 +55,18 @@ pub struct Finished {
 }
 
 /// Carries a run out.
-pub fn run(settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
+pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
     let mut timings = Timings::default();
     // Before any thread, which would inherit what is not blocked; and before anything that must be torn down.
     let signals = Signals::block()?;
     // Pure, so it comes before anything is made: most mistakes show up here.
-    let files = files::for_run(
+    let mut files = files::for_run(
         Path::new("/etc"),
         &settings.endpoints,
         &settings.providers,
         &settings.credentials,
     )?;
+    files.extend(settings.one_shot.take_library());
     let confinement = &settings.confinement;
     let filter = seccomp::compile(confinement.user_namespaces)?;
     let landlock = Restrictions::for_run(
@@ -221,6 +222,7 @@ fn guarded(
         .context("cannot follow credentials that change")?;
     let mut audit = Audit::new(run.id(), logs.audit.try_clone()?)?;
     audit.started(&introduction, settings.policy.mode);
+    audit.gave(settings.one_shot.names());
     let drift = Drift {
         hooks: programs.hooks().clone(),
         cgroup: &cgroup,

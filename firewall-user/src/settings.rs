@@ -27,6 +27,7 @@ use crate::credentials;
 use crate::endpoints::{self, Doors};
 use crate::environment::{self, Environment, ExplicitProxy, Requested, Variables};
 use crate::gateway::Asked;
+use crate::one_shot::{self, OneShot};
 use crate::policy;
 use crate::sys;
 use crate::user::Identity;
@@ -54,6 +55,8 @@ pub struct RunSettings {
     pub credentials: Credentials,
     /// Where credentials are that may change while it runs.
     pub followed: Vec<Followed>,
+    /// What the command really gets.
+    pub one_shot: OneShot,
     /// Everything else that the proxy is told.
     pub proxy: RawSettings,
     /// What may be reached besides the providers; the proxy has it, too.
@@ -189,9 +192,14 @@ pub fn resolve(
     let wrong = wrong.iter().map(|it| asked.place_fault(it));
     faults.0.extend(wrong);
     let providers = checked_providers(&gateway, &asked, &mut faults);
+    let once = args.one_shot.iter();
+    let once: Vec<_> = once
+        .filter_map(|it| faults.take(one_shot::Asked::parse(it, &|name| host.lookup(name))))
+        .collect();
     // Before anything is run to read the policy: package managers are.
     let secret: Vec<&str> = providers
         .secret_variables()
+        .chain(once.iter().flat_map(one_shot::Asked::variables))
         .chain(references.iter().flat_map(|it| it.reference.variables()))
         .collect();
     host.withhold(&secret);
@@ -199,7 +207,7 @@ pub fn resolve(
     let egress = faults.take(source.read());
     let doors = egress.as_ref().map_or(Doors::Closed, |it| source.doors(it));
     let proxy = proxy_settings(&args, gateway, egress.as_ref(), &mut faults);
-    let requested = requested(&args, &host.variables, &mut faults);
+    let mut requested = requested(&args, &host.variables, &mut faults);
     let endpoints = endpoints::for_run(args.proxy_ip, doors, &providers);
     if args.proxy_ip.is_loopback() || args.proxy_ip.is_unspecified() || args.proxy_ip.is_multicast()
     {
@@ -217,6 +225,12 @@ pub fn resolve(
             Credentials::new()
         })
     });
+    if let Some(identity) = &identity {
+        match OneShot::read(&once, identity, &lookup) {
+            Ok(read) => requested.one_shot = read,
+            Err(found) => faults.0.extend(found),
+        }
+    }
     for fault in unbound(&providers, &credentials) {
         let provider = providers.get(&fault.provider);
         let holder = provider.and_then(|it| credentials::holder(it, &references, lookup));
@@ -251,6 +265,7 @@ pub fn resolve(
                 providers,
                 credentials,
                 followed: references,
+                one_shot: requested.one_shot,
                 proxy,
                 policy: egress.policy,
                 notes: egress.notes,
@@ -291,6 +306,7 @@ fn requested(args: &RunArgs, host: &Variables, faults: &mut Faults) -> Requested
         } else {
             ExplicitProxy::Untold
         },
+        one_shot: OneShot::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::packages;
 use crate::toolchain::{TARGET, Toolchain, strip};
 use crate::workspace::Workspace;
 
-/// Build `target/release/keyward` and `target/release/keyward-proxy`
+/// Build `target/release/keyward`, `keyward-proxy` and `libone_shot_token.so`
 ///
 /// The eBPF toolchain is found, or installed: Debian's packages, or rustup's nightly with rust-src.
 #[derive(clap::Args)]
@@ -60,6 +60,15 @@ pub(crate) fn binaries(others: &[&str], workspace: &Workspace) -> Result<()> {
     Cmd::cargo("build")
         .args(["--release", "--bins"])
         .args(packages.flat_map(|package| ["--package", package]))
+        .run(workspace)?;
+    preload(&["--release"], workspace)
+}
+
+/// The library that `keyward run --one-shot` has loaded into programs, beside the binaries.
+pub(crate) fn preload(how: &[&str], workspace: &Workspace) -> Result<()> {
+    Cmd::cargo("build")
+        .args(how)
+        .args(["--package", "one-shot-token"])
         .run(workspace)
 }
 

@@ -55,6 +55,12 @@ pub(crate) const DEMO: &[Tool] = &[
     ),
 ];
 
+/// What the tests that need no root run.
+pub(crate) const UNIT: &[Tool] = &[
+    tool("node", "nodejs", "a program with a preload library"),
+    tool("python3", "python3", "a program with a preload library"),
+];
+
 /// What the kernel and end-to-end tests run.
 pub(crate) const TEST: &[Tool] = &[
     tool("bundle", "bundler", "a client: gems"),

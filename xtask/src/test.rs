@@ -166,6 +166,7 @@ fn lint_ebpf(workspace: &Workspace) -> Result<()> {
 }
 
 fn unit(workspace: &Workspace) -> Result<()> {
+    packages::ensure_tools(packages::UNIT, workspace)?;
     Cmd::cargo("test")
         .args([
             "--locked",

@@ -74,6 +74,7 @@ fn explicit(name: &str, value: &str) -> Requested {
 
 const ALL: Requested = Requested {
     explicit_proxy: ExplicitProxy::Untold,
+    one_shot: OneShot::NONE,
     all: true,
     exclude: Vec::new(),
     explicit: Vec::new(),
@@ -212,6 +213,7 @@ fn flags_decide_the_rest() {
     let exclude = vec!["TERM".into()];
     let requested = Requested {
         explicit_proxy: ExplicitProxy::Untold,
+        one_shot: OneShot::NONE,
         all: true,
         exclude,
         explicit: vec![("FOO".into(), "2".into())],

@@ -25,7 +25,7 @@ pub struct PrivateFile {
     /// Relative to `/etc`.
     pub path: PathBuf,
     /// The whole content.
-    pub content: String,
+    pub content: Vec<u8>,
 }
 
 /// The files of a run. `etc` is the host's `/etc`.
@@ -63,7 +63,7 @@ fn resolv_conf(endpoints: &Endpoints) -> PrivateFile {
         .collect();
     PrivateFile {
         path: PathBuf::from("resolv.conf"),
-        content,
+        content: String::into_bytes(content),
     }
 }
 
@@ -76,7 +76,8 @@ fn hosts() -> Result<PrivateFile> {
         content: format!(
             "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {}\n",
             own.to_string_lossy()
-        ),
+        )
+        .into_bytes(),
     })
 }
 
@@ -91,7 +92,7 @@ fn codex_managed(etc: &Path, base_url: &str) -> Result<PrivateFile> {
     );
     Ok(PrivateFile {
         path,
-        content: table.to_string(),
+        content: table.to_string().into_bytes(),
     })
 }
 
@@ -110,7 +111,7 @@ fn codex_defaults(etc: &Path) -> Result<PrivateFile> {
     }
     Ok(PrivateFile {
         path,
-        content: table.to_string(),
+        content: table.to_string().into_bytes(),
     })
 }
 
@@ -150,12 +151,9 @@ mod tests {
     }
 
     fn content(files: &[PrivateFile], path: &str) -> String {
-        files
-            .iter()
-            .find(|file| file.path == Path::new(path))
-            .unwrap()
-            .content
-            .clone()
+        let mut files = files.iter();
+        let file = files.find(|file| file.path == Path::new(path)).unwrap();
+        String::from_utf8(file.content.clone()).unwrap()
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::build;
 use crate::command::Cmd;
 use crate::packages::{self, TEST};
 use crate::workspace::Workspace;
@@ -63,7 +64,8 @@ pub(crate) fn programs(workspace: &Workspace) -> Result<()> {
             PACKAGE,
             "--bins",
         ])
-        .run(workspace)
+        .run(workspace)?;
+    build::preload(&["--locked"], workspace)
 }
 
 /// Compiles the tests, and says where they are.

@@ -52,13 +52,13 @@ pub(super) fn policies(etc: &Path) -> Result<Vec<PrivateFile>> {
         .iter()
         .map(|directory| PrivateFile {
             path: Path::new(directory).join(CHROMIUM_FILE),
-            content: CHROMIUM_POLICY.to_owned(),
+            content: CHROMIUM_POLICY.as_bytes().to_vec(),
         })
         .collect();
     if !etc.join(FIREFOX).try_exists()? {
         files.push(PrivateFile {
             path: PathBuf::from(FIREFOX),
-            content: FIREFOX_POLICY.to_owned(),
+            content: FIREFOX_POLICY.as_bytes().to_vec(),
         });
     }
     Ok(files)
@@ -74,7 +74,7 @@ mod tests {
         let files = policies(etc.path()).unwrap();
         assert_eq!(files.len(), 6);
         for file in &files {
-            let parsed: serde_json::Value = serde_json::from_str(&file.content).unwrap();
+            let parsed: serde_json::Value = serde_json::from_slice(&file.content).unwrap();
             assert!(parsed.is_object(), "{}", file.path.display());
         }
         std::fs::create_dir_all(etc.path().join("firefox/policies")).unwrap();

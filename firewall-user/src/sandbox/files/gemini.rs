@@ -29,7 +29,7 @@ pub(super) fn settings(etc: &Path, key: &str) -> Result<PrivateFile> {
         &["privacy", "usageStatisticsEnabled"],
         json!(false),
     );
-    let content = format!("{settings:#}\n");
+    let content = format!("{settings:#}\n").into_bytes();
     Ok(PrivateFile { path, content })
 }
 
@@ -65,7 +65,7 @@ mod tests {
     fn written(etc: &Path) -> Value {
         let file = settings(etc, GEMINI).unwrap();
         assert_eq!(file.path, Path::new("gemini-cli/settings.json"));
-        serde_json::from_str(&file.content).unwrap()
+        serde_json::from_slice(&file.content).unwrap()
     }
 
     #[test]
