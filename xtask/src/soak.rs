@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask soak`: the gateway for a long time, under requests that either side breaks off.
+//! `cargo xtask soak`: the gateway for a long time, under requests and WebSockets that either side breaks off.
 
 use anyhow::{Context, Result};
 
@@ -8,7 +8,7 @@ use crate::workspace::Workspace;
 
 /// Run the gateway for long under many streams and faults, and look at what is left behind
 ///
-/// Every answer must be its own request's, every token be counted once, and descriptors, tasks and memory be back where
+/// Some are WebSockets, some have slow clients. Every answer must be its own request's, every token be counted once, and descriptors, tasks and memory be back where
 /// they were. `KEYWARD_SOAK_SEED` repeats a run's choices.
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The gateway for a long time under many requests, some of which either side breaks off: no answer goes to another's
-//! request, every token is counted once, and nothing is left behind.
+//! The gateway for a long time under many requests and tunnels, some of which either side breaks off, and some of whose
+//! workers are slow: no answer goes to another's request, every token is counted once, and nothing is left behind.
 //!
 //! `cargo xtask soak` runs it for long; the ordinary suite for seconds. What it looks at belongs to the process
 //! (descriptors, memory), so the ordinary suite starts it as a process of its own.
 
 mod client;
 mod ledger;
+mod random;
+mod socket;
+mod tunnel;
 mod upstream;
 
 use std::{
@@ -19,8 +22,9 @@ use std::{
 use tokio::{runtime::Handle, task::JoinSet, time::sleep};
 
 use self::{
-    client::{Random, Worker},
+    client::{Doors, Worker},
     ledger::{Counts, Ledger},
+    random::Random,
     upstream::Upstream,
 };
 use crate::support::{Ca, Gateway, ask};
@@ -68,16 +72,20 @@ async fn streams_and_faults() {
     // All of it is there before memory is looked at.
     let ledger = Arc::new(Ledger::new(streams * (length.as_secs() + 10) * 8));
     let http1 = Upstream::new(&ca, &[b"http/1.1"], Arc::clone(&ledger)).await;
-    let http2 = Upstream::new(&ca, &[b"h2"], Arc::clone(&ledger)).await;
+    // Tunnels are asked for without HTTP/2.
+    let http2 = Upstream::new(&ca, &[b"h2", b"http/1.1"], Arc::clone(&ledger)).await;
     let settings = format!(
-        "[upstream]\nresolve = [\"api.openai.com={}\", \"api.anthropic.com={}\"]\n[limits]\nconnections = {}",
+        "[upstream]\nresolve = [\"api.openai.com={}\", \"api.anthropic.com={}\"]\n[limits]\nconnections = {}\n",
         http2.address,
         http1.address,
         streams * 2 + 64
     );
-    let mut gateway = Gateway::with(http2.address, &ca, &settings);
+    // One only carries; the other reads each body and message for its model, and looks for secrets.
+    let rules = "[models]\ndeny = [\"none\"]\n[scan]\nmode = \"block\"\n";
+    let mut gateways = [settings.clone(), settings + rules]
+        .map(|settings| Gateway::with(http2.address, &ca, &settings));
     let soak = Soak {
-        doors: [gateway.openai, gateway.anthropic],
+        gateways: gateways.each_ref().map(|it| [it.openai, it.anthropic]),
         upstreams: [&http1, &http2],
         ledger: &ledger,
         streams,
@@ -90,35 +98,35 @@ async fn streams_and_faults() {
     let after = soak.settled(Some(before)).await;
 
     let mut lines = 0_u64;
-    gateway.each_account(|account| {
-        let Some(id) = account["request_id"].as_str() else {
-            panic!("no request: {account}");
-        };
-        let Some(id) = id.strip_prefix("soak-") else {
-            panic!("another's request: {account}");
-        };
-        let kind = |name: &str| account[name].as_u64().unwrap();
-        ledger.logged(
-            id.parse().unwrap(),
-            kind("input_tokens") + kind("output_tokens"),
-        );
-        lines += 1;
-    });
+    for gateway in &mut gateways {
+        gateway.each_account(|account| {
+            let Some(id) = account["request_id"].as_str() else {
+                panic!("no request: {account}");
+            };
+            let Some(id) = id.strip_prefix("soak-") else {
+                panic!("another's request: {account}");
+            };
+            let kind = |name: &str| account[name].as_u64().unwrap();
+            let tokens = kind("input_tokens") + kind("output_tokens");
+            ledger.logged(id.parse().unwrap(), tokens);
+            lines += 1;
+        });
+    }
     let Counts {
-        requests,
-        complete,
+        exchanges,
+        answers,
         upstream_tokens,
         gateway_tokens,
         outcomes,
     } = ledger.check();
-    println!("requests          {requests}, of which whole with an account {complete}");
+    println!("exchanges         {exchanges}, with {answers} answers that were counted to the end");
     println!("outcomes          {outcomes}");
     println!("tokens            upstream {upstream_tokens}, gateway {gateway_tokens}");
     println!("accounts          {lines}");
     println!("descriptors       {} before, {} after", before.0, after.0);
     println!("tasks             {} before, {} after", before.1, after.1);
     println!("memory, most      {first} KiB in the first half, {second} KiB in the second");
-    assert!(complete > 0, "nothing was soaked");
+    assert!(answers > 0, "nothing was soaked");
     assert_eq!(upstream_tokens, gateway_tokens);
     assert!(
         second <= first + GROWTH_KIB,
@@ -148,8 +156,7 @@ fn memory() -> u64 {
 }
 
 struct Soak<'a> {
-    /// The gateway's: `OpenAI`'s and Anthropic's.
-    doors: [std::net::SocketAddr; 2],
+    gateways: [Doors; 2],
     upstreams: [&'a Upstream; 2],
     ledger: &'a Arc<Ledger>,
     streams: u64,
@@ -163,7 +170,7 @@ impl Soak<'_> {
         let mut workers = JoinSet::new();
         for at in 0..self.streams {
             let random = Random::new(self.seed ^ (at << 32) ^ (round << 63));
-            let worker = Worker::new(self.doors, Arc::clone(self.ledger), random);
+            let worker = Worker::new(self.gateways, Arc::clone(self.ledger), random);
             workers.spawn(worker.run(start + length));
         }
         let mut most = [0, 0];
@@ -200,13 +207,15 @@ impl Soak<'_> {
                 "left behind: {now:?}, before {expected:?}"
             );
         }
-        // The one that is active is this very request.
-        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        let metrics = ask(self.doors[0], request).await;
-        let metrics = String::from_utf8(metrics.body).unwrap();
-        for (provider, active) in [("openai", 1), ("anthropic", 0)] {
-            let line = format!("keyward_requests_active{{provider=\"{provider}\"}} {active}\n");
-            assert!(metrics.contains(&line), "{metrics}");
+        for [openai, _] in self.gateways {
+            // The one that is active is this very request.
+            let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            let metrics = ask(openai, request).await;
+            let metrics = String::from_utf8(metrics.body).unwrap();
+            for (provider, active) in [("openai", 1), ("anthropic", 0)] {
+                let line = format!("keyward_requests_active{{provider=\"{provider}\"}} {active}\n");
+                assert!(metrics.contains(&line), "{metrics}");
+            }
         }
         last
     }

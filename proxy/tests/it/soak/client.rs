@@ -1,29 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One request after the other, each with a tag of its own, some of them broken off.
+//! One exchange after the other, each with a tag of its own, some of them broken off.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
+use tokio::{net::TcpSocket, time::sleep};
 
-use super::ledger::{End, Ledger};
+use super::{
+    ledger::{End, Ledger, cost},
+    random::Random,
+    tunnel,
+};
 use crate::support::{OPENAI_PLACEHOLDER, Raw};
-
-/// splitmix64: the same numbers from the same seed.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    const fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut it = self.0;
-        it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (it ^ (it >> 31)) % limit
-    }
-}
 
 /// What goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +25,13 @@ enum Fault {
     HalfBody,
     Cut,
     Status(u16),
-    Slow,
+    SlowUpstream,
+    /// The worker takes its time with what it sends and with what it reads, and has little room.
+    SlowWorker,
 }
+
+/// Bytes that a slow worker's socket holds for it: the kernel's least.
+const LITTLE_ROOM: u32 = 2048;
 
 impl Fault {
     /// The status that the answer then has.
@@ -47,12 +44,15 @@ impl Fault {
     }
 }
 
+/// A gateway's addresses: `OpenAI`'s and Anthropic's.
+pub(super) type Doors = [SocketAddr; 2];
+
 pub(super) struct Worker {
-    doors: [SocketAddr; 2],
+    gateways: [Doors; 2],
     ledger: Arc<Ledger>,
     random: Random,
     /// The connection that the last request left, with its door.
-    kept: Option<(usize, Raw)>,
+    kept: Option<(SocketAddr, Raw)>,
 }
 
 /// What comes next of a chunked body.
@@ -63,9 +63,9 @@ enum Next {
 }
 
 impl Worker {
-    pub(super) const fn new(doors: [SocketAddr; 2], ledger: Arc<Ledger>, random: Random) -> Self {
+    pub(super) const fn new(gateways: [Doors; 2], ledger: Arc<Ledger>, random: Random) -> Self {
         Self {
-            doors,
+            gateways,
             ledger,
             random,
             kept: None,
@@ -75,7 +75,12 @@ impl Worker {
     pub(super) async fn run(mut self, until: Instant) {
         while Instant::now() < until {
             let id = self.ledger.begin();
-            let end = self.request(id).await;
+            let gateway = usize::from(self.random.one_in(2));
+            let doors = self.gateways[gateway];
+            let end = match self.random.one_in(5) {
+                true => tunnel::exchange(doors[0], id, &self.ledger, &mut self.random).await,
+                false => self.request(doors, id).await,
+            };
             self.ledger.end(id, end);
         }
     }
@@ -87,26 +92,31 @@ impl Worker {
             12..20 => Fault::Cut,
             20..24 => Fault::Status(500),
             24..28 => Fault::Status(429),
-            28..34 => Fault::Slow,
+            28..34 => Fault::SlowUpstream,
+            34..40 => Fault::SlowWorker,
             _ => Fault::None,
         }
     }
 
-    async fn request(&mut self, id: usize) -> End {
+    async fn request(&mut self, doors: Doors, id: usize) -> End {
         let fault = self.fault();
-        let door = usize::from(self.random.below(2) == 1);
+        let slow = fault == Fault::SlowWorker;
+        let door = usize::from(self.random.one_in(2));
         let tag = format!("tag-{id}-{:x}.", self.random.below(u64::MAX));
         let padding = usize::try_from(self.random.below(4096)).unwrap();
+        let (input, output) = cost(id, 0);
         let body = json!({
             "model": "m", "id": id, "tag": tag, "anthropic": door == 1,
-            "stream": self.random.below(4) > 0,
+            "stream": !self.random.one_in(4),
             "status": fault.status(),
             "cut": fault == Fault::Cut,
-            "wait_ms": if fault == Fault::Slow { 1000 } else { self.random.below(20) },
+            "wait_ms": if fault == Fault::SlowUpstream { 1000 } else { self.random.below(20) },
             "pause_ms": self.random.below(60),
             "pieces": 2 + self.random.below(20),
-            "input": 1 + self.random.below(1000), "output": 1 + self.random.below(1000),
+            "input": input, "output": output,
             "padding": "x".repeat(padding),
+            // More than all the sockets in between have room for.
+            "piece_padding": if slow { 32 * 1024 } else { 0 },
         })
         .to_string();
         let (path, placeholder) = [
@@ -123,14 +133,24 @@ impl Worker {
             body.len()
         );
         let mut raw = match self.kept.take() {
-            Some((at, raw)) if at == door => raw,
-            _ => Raw::connect(self.doors[door]).await,
+            _ if slow => with_little_room(doors[door]).await,
+            Some((at, raw)) if at == doors[door] => raw,
+            _ => Raw::connect(doors[door]).await,
         };
         if fault == Fault::HalfBody {
             raw.send(head + &body[..body.len() / 2]).await;
             return End::HalfSent;
         }
-        raw.send(head + &body).await;
+        if slow {
+            raw.send(head).await;
+            let part = body.len().div_ceil(3);
+            for piece in body.as_bytes().chunks(part) {
+                sleep(Duration::from_millis(self.random.below(200))).await;
+                raw.send(piece).await;
+            }
+        } else {
+            raw.send(head + &body).await;
+        }
         let Some(answer) = raw.head().await else {
             // An answer that breaks off at once may do so before its head is sent on.
             assert!(fault == Fault::Cut, "{id}: no answer");
@@ -154,6 +174,9 @@ impl Worker {
             if leaves == Some(pieces) {
                 return End::Left;
             }
+            if slow {
+                sleep(Duration::from_millis(self.random.below(200))).await;
+            }
             match next(&mut raw).await {
                 Next::Piece(piece) => text.extend(piece),
                 Next::End => break,
@@ -170,10 +193,11 @@ impl Worker {
         assert!(own(&text, &tag) > 0, "{id}: nothing of its own");
         // Some connections serve one request, others many.
         let closes = answer.to_lowercase().contains("connection: close");
-        if self.random.below(4) > 0 && !closes {
-            self.kept = Some((door, raw));
+        if !self.random.one_in(4) && !closes {
+            self.kept = Some((doors[door], raw));
         }
         if expected == 200 {
+            self.ledger.read(id);
             End::Whole
         } else {
             End::Refused
@@ -181,8 +205,18 @@ impl Worker {
     }
 }
 
+async fn with_little_room(door: SocketAddr) -> Raw {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(LITTLE_ROOM).unwrap();
+    socket.set_send_buffer_size(LITTLE_ROOM).unwrap();
+    Raw {
+        stream: socket.connect(door).await.unwrap(),
+        buffer: Vec::new(),
+    }
+}
+
 /// How often the tag is there, after a look whether another is.
-fn own(text: &[u8], tag: &str) -> usize {
+pub(super) fn own(text: &[u8], tag: &str) -> usize {
     let text = String::from_utf8_lossy(text);
     let own = text.matches(tag).count();
     assert_eq!(

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::ledger::Ledger;
+use super::{ledger::Ledger, socket};
 use crate::support::Ca;
 
 pub(super) struct Upstream {
@@ -59,7 +59,6 @@ impl Upstream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (hang_up, hung_up) = watch::channel(());
-        let http2 = alpn.contains(&b"h2".as_slice());
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -71,6 +70,7 @@ impl Upstream {
                         return;
                     };
                     let service = service_fn(move |request| answer(request, Arc::clone(&ledger)));
+                    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     let io = TokioIo::new(stream);
                     let serve = async {
                         if http2 {
@@ -79,7 +79,8 @@ impl Upstream {
                             drop(builder.serve_connection(io, service).await);
                         } else {
                             let builder = hyper::server::conn::http1::Builder::new();
-                            drop(builder.serve_connection(io, service).await);
+                            let serve = builder.serve_connection(io, service);
+                            drop(serve.with_upgrades().await);
                         }
                     };
                     tokio::select! {
@@ -114,6 +115,10 @@ async fn answer(
 ) -> Result<Response<Pieces>, Infallible> {
     let (sender, receiver) = mpsc::channel(1);
     let mut response = Response::new(Pieces(receiver));
+    if request.method() == http::Method::GET {
+        socket::accept(request, &mut response, ledger);
+        return Ok(response);
+    }
     let Ok(body) = request.into_body().collect().await else {
         *response.status_mut() = http::StatusCode::BAD_REQUEST;
         return Ok(response);
@@ -132,17 +137,17 @@ async fn answer(
     tokio::spawn(async move {
         let number = |name: &str| wanted[name].as_u64().unwrap();
         let pieces = pieces(&wanted);
+        let last = pieces.len() - 1;
         let cut = wanted["cut"].as_bool().unwrap().then_some(pieces.len() / 2);
         for (at, piece) in pieces.into_iter().enumerate() {
             if cut == Some(at) {
                 drop(sender.send(Err(io::Error::other("cut"))).await);
                 return;
             }
-            // Said before the last piece can be read.
-            ledger.written(
-                usize::try_from(number("id")).unwrap(),
-                number("input") + number("output"),
-            );
+            // Said before it can be read.
+            if at == last {
+                ledger.written(usize::try_from(number("id")).unwrap());
+            }
             if sender.send(Ok(piece)).await.is_err() {
                 return;
             }
@@ -162,6 +167,8 @@ fn pieces(wanted: &Value) -> Vec<Bytes> {
         None => Bytes::from(format!("data: {value}\n\n")),
     };
     let count = wanted["pieces"].as_u64().unwrap();
+    let padding = usize::try_from(wanted["piece_padding"].as_u64().unwrap()).unwrap();
+    let padding = "y".repeat(padding);
     if wanted["status"] != 200 {
         return vec![Bytes::from(
             json!({ "error": { "message": tag } }).to_string(),
@@ -182,13 +189,17 @@ fn pieces(wanted: &Value) -> Vec<Bytes> {
         all.push(event(
             json!({ "type": "message_start", "tag": tag, "message": message }),
         ));
-        all.extend((0..count).map(|_| event(json!({ "type": "content_block_delta", "tag": tag }))));
+        all.extend((0..count).map(|_| {
+            event(json!({ "type": "content_block_delta", "tag": tag, "delta": padding }))
+        }));
         let usage = json!({ "output_tokens": output });
         all.push(event(
             json!({ "type": "message_delta", "tag": tag, "usage": usage }),
         ));
     } else {
-        all.extend((0..count).map(|_| event(json!({ "model": "m", "tag": tag, "choices": [] }))));
+        all.extend(
+            (0..count).map(|_| event(json!({ "model": "m", "tag": tag, "choices": [padding] }))),
+        );
         let usage = json!({ "prompt_tokens": input, "completion_tokens": output });
         all.push(event(
             json!({ "model": "m", "tag": tag, "choices": [], "usage": usage }),
