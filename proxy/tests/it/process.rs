@@ -370,6 +370,7 @@ async fn peers_are_named_from_the_map_without_a_capability() {
     let mut raw = crate::support::Raw {
         stream,
         buffer: Vec::new(),
+        patience: PATIENCE,
     };
     raw.send("GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(raw.reply().await.unwrap().status, 200);

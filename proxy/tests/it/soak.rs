@@ -9,6 +9,7 @@ mod client;
 mod ledger;
 mod random;
 mod socket;
+mod stall;
 mod tunnel;
 mod upstream;
 
@@ -33,7 +34,7 @@ use crate::support::{Ca, Gateway, ask};
 const GROWTH_KIB: u64 = 16 * 1024;
 
 /// How long what has ended may take to be gone.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(120);
 
 fn setting(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |it| it.parse().expect("a number"))
@@ -125,6 +126,10 @@ async fn streams_and_faults() {
     println!("accounts          {lines}");
     println!("descriptors       {} before, {} after", before.0, after.0);
     println!("tasks             {} before, {} after", before.1, after.1);
+    println!(
+        "machine           {} s without time for this, at most",
+        stall::longest()
+    );
     println!("memory, most      {first} KiB in the first half, {second} KiB in the second");
     assert!(answers > 0, "nothing was soaked");
     assert_eq!(upstream_tokens, gateway_tokens);
@@ -175,7 +180,10 @@ impl Soak<'_> {
         }
         let mut most = [0, 0];
         while start.elapsed() < length {
-            sleep(Duration::from_millis(100)).await;
+            stall::watch().await;
+            if let Some(Err(failed)) = workers.try_join_next() {
+                panic!("a worker: {failed}");
+            }
             let half = usize::from(start.elapsed() > length / 2);
             most[half] = memory().max(most[half]);
         }

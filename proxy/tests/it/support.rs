@@ -444,6 +444,7 @@ impl Reply {
 pub(crate) struct Raw {
     pub(crate) stream: TcpStream,
     pub(crate) buffer: Vec<u8>,
+    pub(crate) patience: Duration,
 }
 
 impl Raw {
@@ -453,6 +454,7 @@ impl Raw {
         Self {
             stream,
             buffer: Vec::new(),
+            patience: PATIENCE,
         }
     }
 
@@ -463,7 +465,7 @@ impl Raw {
 
     pub(crate) async fn fill(&mut self) -> usize {
         let mut chunk = [0; 16 * 1024];
-        match timeout(PATIENCE, self.stream.read(&mut chunk))
+        match timeout(self.patience, self.stream.read(&mut chunk))
             .await
             .expect("bytes in time")
         {

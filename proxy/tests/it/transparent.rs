@@ -138,6 +138,7 @@ impl World {
         Raw {
             stream,
             buffer: Vec::new(),
+            patience: PATIENCE,
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::{net::TcpSocket, time::sleep};
 use super::{
     ledger::{End, Ledger, cost},
     random::Random,
+    stall::{self, PATIENCE},
     tunnel,
 };
 use crate::support::{OPENAI_PLACEHOLDER, Raw};
@@ -135,7 +136,7 @@ impl Worker {
         let mut raw = match self.kept.take() {
             _ if slow => with_little_room(doors[door]).await,
             Some((at, raw)) if at == doors[door] => raw,
-            _ => Raw::connect(doors[door]).await,
+            _ => connect(doors[door]).await,
         };
         if fault == Fault::HalfBody {
             raw.send(head + &body[..body.len() / 2]).await;
@@ -159,6 +160,9 @@ impl Worker {
         // Or before the gateway has its head at all: an HTTP/2 reset overtakes what waits to be sent.
         if fault == Fault::Cut && answer.starts_with("HTTP/1.1 502 ") {
             return End::Cut;
+        }
+        if late(&answer) {
+            return End::Late;
         }
         let expected = fault.status();
         let status = format!("HTTP/1.1 {expected} ");
@@ -205,6 +209,18 @@ impl Worker {
     }
 }
 
+/// Whether the gateway gave up because this machine had no time for it or for the upstream.
+pub(super) fn late(head: &str) -> bool {
+    head.starts_with("HTTP/1.1 504 ") && stall::lately()
+}
+
+pub(super) async fn connect(door: SocketAddr) -> Raw {
+    Raw {
+        patience: PATIENCE,
+        ..Raw::connect(door).await
+    }
+}
+
 async fn with_little_room(door: SocketAddr) -> Raw {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(LITTLE_ROOM).unwrap();
@@ -212,6 +228,7 @@ async fn with_little_room(door: SocketAddr) -> Raw {
     Raw {
         stream: socket.connect(door).await.unwrap(),
         buffer: Vec::new(),
+        patience: PATIENCE,
     }
 }
 

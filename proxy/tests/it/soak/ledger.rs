@@ -32,6 +32,8 @@ pub(super) enum End {
     Closed,
     /// A tunnel that the worker or the upstream broke off.
     Broken,
+    /// The gateway gave up waiting, on a machine that had no time.
+    Late,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -162,7 +164,7 @@ impl Ledger {
                     counts.upstream_tokens += total(id, accounts);
                     counts.gateway_tokens += u64::from(entry.logged);
                 }
-                End::Refused | End::HalfSent => {
+                End::Refused | End::HalfSent | End::Late => {
                     assert_eq!(accounts, 0, "{id} cost nothing");
                 }
                 End::Cut | End::Left => {

@@ -25,11 +25,12 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    client::own,
+    client::{connect, late, own},
     ledger::{End, Ledger},
     random::Random,
+    stall::PATIENCE,
 };
-use crate::support::{OPENAI_PLACEHOLDER, PATIENCE, Raw};
+use crate::support::{OPENAI_PLACEHOLDER, Raw};
 
 /// How a tunnel ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,9 @@ pub(super) async fn exchange(
     };
     let questions = 1 + random.below(5);
     let slow = random.one_in(10);
-    let mut socket = open(door, id).await;
+    let Some(mut socket) = open(door, id).await else {
+        return End::Late;
+    };
     for nth in 0..questions {
         let is_last = nth + 1 == questions;
         let tag = format!("tag-{id}-{nth}-{:x}.", random.below(u64::MAX));
@@ -126,8 +129,9 @@ pub(super) async fn exchange(
     End::Closed
 }
 
-async fn open(door: SocketAddr, id: usize) -> WebSocketStream<TcpStream> {
-    let mut raw = Raw::connect(door).await;
+/// `None`: too late, and not through the gateway's fault.
+async fn open(door: SocketAddr, id: usize) -> Option<WebSocketStream<TcpStream>> {
+    let mut raw = connect(door).await;
     raw.send(format!(
         "GET /v1/responses HTTP/1.1\r\nHost: x\r\nx-request-id: soak-{id}\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -135,8 +139,12 @@ async fn open(door: SocketAddr, id: usize) -> WebSocketStream<TcpStream> {
     ))
     .await;
     let head = raw.head().await.unwrap();
+    if late(&head) {
+        return None;
+    }
     assert!(head.starts_with("HTTP/1.1 101 "), "{id}: {head}");
-    WebSocketStream::from_partially_read(raw.stream, raw.buffer, Role::Client, None).await
+    let Raw { stream, buffer, .. } = raw;
+    Some(WebSocketStream::from_partially_read(stream, buffer, Role::Client, None).await)
 }
 
 /// Sends a message: whole, or in two frames with a ping between them.
