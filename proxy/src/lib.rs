@@ -12,6 +12,7 @@ mod backoff;
 pub mod binding;
 mod calendar;
 pub mod client_hello;
+mod coding;
 pub mod control;
 pub mod credential;
 pub mod dns;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a request cost, in tokens, and how it is read from an answer that passes.
 
-mod decode;
 mod event_stream;
 mod fields;
 mod json;

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{
+    coding,
     provider::{Carrier, Provider, Providers},
     refusal::Refusal,
 };
@@ -289,10 +290,9 @@ fn decode(text: &str) -> String {
 
 /// Cuts `Accept-Encoding` to codings that a later layer is able to read.
 pub(crate) fn cut_encodings(headers: &mut HeaderMap) {
-    const READABLE: [&str; 4] = ["gzip", "deflate", "br", "identity"];
     let readable = |it: &&str| {
         let name = it.split_once(';').map_or(*it, |parts| parts.0).trim();
-        READABLE
+        coding::NAMES
             .iter()
             .any(|known| known.eq_ignore_ascii_case(name))
     };
@@ -599,8 +599,9 @@ mod tests {
     fn encodings_are_cut_to_readable_ones() {
         for (before, after) in [
             ("gzip, deflate, br", "gzip, deflate, br"),
-            ("gzip, zstd, br;q=0.5", "gzip, br;q=0.5"),
-            ("zstd", "identity"),
+            ("gzip, x-other, br;q=0.5", "gzip, br;q=0.5"),
+            ("zstd;q=1", "zstd;q=1"),
+            ("compress", "identity"),
             ("*", "identity"),
         ] {
             let mut headers = headers(&[("accept-encoding", before)]);

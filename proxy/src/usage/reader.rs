@@ -7,10 +7,8 @@ use std::{
     io::{self, Write},
 };
 
-use super::{
-    Usage, decode::Decoder, event_stream::EventStream, fields::Fields, json::Json, sse::Sse,
-};
-use crate::provider::Dialect;
+use super::{Usage, event_stream::EventStream, fields::Fields, json::Json, sse::Sse};
+use crate::{coding::Decoder, provider::Dialect};
 
 /// Most bytes of an answer that are read, decoded: an answer that unfolds to more is none of a model's.
 const MOST: u64 = 1 << 30;
@@ -61,7 +59,7 @@ impl Reader {
     pub fn finish(mut self) -> Option<Usage> {
         // An answer that broke off has said what it has said.
         drop(self.decoder.flush());
-        self.decoder.sink()?.fields.usage()
+        self.decoder.sink().fields.usage()
     }
 }
 

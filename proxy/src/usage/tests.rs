@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Answers as providers give them, cut everywhere and in every coding.
 
-use std::io::Write as _;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use flate2::{
-    Compression,
-    write::{DeflateEncoder, GzEncoder, ZlibEncoder},
-};
 use proptest::prelude::*;
 
 use super::{Messages, Reader, Tokens, Usage};
-use crate::provider::Dialect;
+use crate::{
+    coding::tests::{CODINGS, encoded, name_of},
+    provider::Dialect,
+};
 
 /// An answer, and what it says.
 struct Case {
@@ -204,39 +201,6 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn encoded(coding: &str, body: &[u8]) -> Vec<u8> {
-    let level = Compression::default();
-    match coding {
-        "gzip" => {
-            let mut encoder = GzEncoder::new(Vec::new(), level);
-            encoder.write_all(body).unwrap();
-            encoder.finish().unwrap()
-        }
-        "deflate" => {
-            let mut encoder = ZlibEncoder::new(Vec::new(), level);
-            encoder.write_all(body).unwrap();
-            encoder.finish().unwrap()
-        }
-        "raw" => {
-            let mut encoder = DeflateEncoder::new(Vec::new(), level);
-            encoder.write_all(body).unwrap();
-            encoder.finish().unwrap()
-        }
-        "br" => {
-            let mut out = Vec::new();
-            let mut encoder = brotli::CompressorWriter::new(&mut out, 4096, 5, 22);
-            encoder.write_all(body).unwrap();
-            drop(encoder);
-            out
-        }
-        _ => body.to_vec(),
-    }
-}
-
-fn name_of(coding: &str) -> &str {
-    if coding == "raw" { "deflate" } else { coding }
-}
-
 fn read<'a>(
     case: &Case,
     coding: &str,
@@ -256,13 +220,11 @@ fn expected(case: &Case) -> Option<Usage> {
     })
 }
 
-const CODINGS: [&str; 5] = ["identity", "gzip", "deflate", "raw", "br"];
-
 #[test]
 fn every_answer_is_read_wherever_it_is_cut_and_however_it_is_coded() {
     for case in cases() {
         for coding in CODINGS {
-            let bytes = encoded(coding, &case.body);
+            let (bytes, _) = encoded(coding, &[], &case.body);
             for at in 0..=bytes.len() {
                 let (before, behind) = bytes.split_at(at);
                 let read = read(&case, coding, [before, behind]);
@@ -296,11 +258,11 @@ fn an_answer_that_breaks_off_has_said_what_it_has_said() {
         .unwrap();
     let first = read(&case, "identity", [&case.body[..start]]).unwrap();
     assert_eq!(first.tokens, tokens(25, 1, 3, 7, 0));
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(cut).unwrap();
-    encoder.flush().unwrap();
-    let flushed = encoder.get_ref().clone();
-    assert_eq!(read(&case, "gzip", [flushed.as_slice()]), expected(&case));
+    for coding in CODINGS {
+        let (bytes, flushed) = encoded(coding, cut, b"more");
+        let read = read(&case, coding, [&bytes[..flushed]]);
+        assert_eq!(read, expected(&case), "{coding}");
+    }
 }
 
 #[test]
@@ -380,7 +342,7 @@ proptest! {
     ) {
         let case = cases().remove(which);
         let coding = CODINGS[coding];
-        let bytes = encoded(coding, &case.body);
+        let (bytes, _) = encoded(coding, &[], &case.body);
         let mut cuts: Vec<_> = cuts.iter().map(|it| it.index(bytes.len())).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
@@ -392,7 +354,7 @@ proptest! {
     fn nothing_that_is_read_harms(
         bytes in proptest::collection::vec(any::<u8>(), 0..2000),
         kind in prop::sample::select(vec![JSON, SSE, "application/vnd.amazon.eventstream", ""]),
-        coding in prop::sample::select(vec!["", "gzip", "deflate", "br"]),
+        coding in prop::sample::select(vec!["", "gzip", "deflate", "br", "zstd"]),
         text in "[\\[\\]{}\":,0-9a-z \\\\\n]{0,200}",
     ) {
         for bytes in [&bytes, text.as_bytes()] {

@@ -19,7 +19,7 @@ async fn the_credential_is_put_in_and_nothing_else_gets_through() {
                  Host: 172.30.0.30:10000\r\nAuthorization: Bearer {OPENAI_PLACEHOLDER}\r\n\
                  X-Api-Key: {OPENAI_PLACEHOLDER}\r\nCookie: a=b\r\nX-Forwarded-For: 1.2.3.4\r\n\
                  X_Forwarded_Host: x\r\nConnection: keep-alive, x-hop\r\nX-Hop: 1\r\n\
-                 OpenAI-Organization: org\r\nAccept-Encoding: zstd, gzip\r\n\
+                 OpenAI-Organization: org\r\nAccept-Encoding: x-other, gzip\r\n\
                  X-Request-Id: mine-1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
             ),
         )

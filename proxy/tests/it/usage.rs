@@ -68,13 +68,24 @@ fn pieces(coding: &str) -> Vec<Bytes> {
             all.push(Bytes::from(encoder.into_inner()));
             all
         }
+        "zstd" => {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+            let mut all = Vec::new();
+            for event in EVENTS {
+                encoder.write_all(event.as_bytes()).unwrap();
+                encoder.flush().unwrap();
+                all.push(Bytes::from(std::mem::take(encoder.get_mut())));
+            }
+            all.push(Bytes::from(encoder.finish().unwrap()));
+            all
+        }
         _ => EVENTS.map(Bytes::from).to_vec(),
     }
 }
 
 #[tokio::test]
 async fn a_stream_is_read_and_no_event_waits_for_the_next() {
-    for coding in ["identity", "gzip", "br"] {
+    for coding in ["identity", "gzip", "br", "zstd"] {
         let (sender, receiver) = mpsc::channel(1);
         let receiver = Mutex::new(Some(receiver));
         let upstream = Upstream::answering(Speaks::Http2, move |_| {
