@@ -12,6 +12,7 @@ mod encodings;
 mod escapes;
 mod filter;
 mod frames;
+mod known;
 mod patterns;
 mod reader;
 mod shapes;
@@ -26,9 +27,9 @@ pub(crate) use self::{
     filter::{Filter, Stop},
     reader::Scanned,
 };
-use self::{patterns::Patterns, stream::Scan};
+use self::{known::Known, stream::Scan};
 use crate::{
-    credential::Credentials,
+    credential::{Credential, Credentials},
     provider::Providers,
     settings::{ScanMode, ScanSettings},
 };
@@ -62,7 +63,7 @@ impl Finding {
 /// Looks for secrets, if that is asked for.
 #[derive(Clone)]
 pub(crate) struct Scanner {
-    patterns: Arc<Patterns>,
+    known: Arc<Known>,
     /// Whether what holds a finding is stopped.
     blocks: bool,
 }
@@ -83,9 +84,19 @@ impl Scanner {
             ScanMode::Warn => false,
             ScanMode::Block => true,
         };
-        let patterns = Patterns::new(&settings.allow, credentials, providers)?;
-        let patterns = Arc::new(patterns);
-        Ok(Some(Self { patterns, blocks }))
+        let known = Known::new(&settings.allow, credentials, providers)?;
+        let known = Arc::new(known);
+        Ok(Some(Self { known, blocks }))
+    }
+
+    /// A credential took the place of another, or is new: both are looked for from here on, also in streams that are
+    /// under way.
+    ///
+    /// # Errors
+    ///
+    /// When the patterns make no automaton: those of before stay.
+    pub(crate) fn learn(&self, slot: &str, credential: &Credential) -> Result<(), String> {
+        self.known.learn(slot, credential)
     }
 
     /// Whether what holds a finding is stopped.
@@ -95,17 +106,17 @@ impl Scanner {
 
     /// What is in these bytes.
     pub(crate) fn find(&self, bytes: &[u8]) -> Option<Finding> {
-        let mut scan = Scan::new(Arc::clone(&self.patterns));
+        let mut scan = Scan::new(&self.known);
         scan.feed(bytes).or_else(|| scan.finish())
     }
 
     /// What is in a name, in which letters have no case and dots can be anywhere.
     pub(crate) fn find_in_name(&self, name: &str) -> Option<Finding> {
-        self.patterns.find_in_name(name)
+        self.known.patterns().find_in_name(name)
     }
 
     /// For one stream.
     pub(crate) fn filter(&self) -> Filter {
-        Filter::new(Scan::new(Arc::clone(&self.patterns)), self.blocks)
+        Filter::new(Scan::new(&self.known), self.blocks)
     }
 }

@@ -95,7 +95,7 @@ impl Server {
         );
         egress.scanner.clone_from(&scanner);
         let providers = settings.providers.clone();
-        let rotation = Rotation::new(&providers, &credentials);
+        let rotation = Rotation::new(&providers, &credentials, scanner.clone());
         let configured = rotation.configured().map(str::to_owned).collect();
         let shared = Shared {
             run: settings.run.clone(),

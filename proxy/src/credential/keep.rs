@@ -110,7 +110,7 @@ mod tests {
             asked,
         };
         let provider = Arc::clone(Providers::builtin().get("openai").unwrap());
-        let current = Arc::new(Current::new(provider));
+        let current = Arc::new(Current::new(provider, None));
         let (changed, receiver) = watch::channel(());
         let keeping = keep("openai".to_owned(), source, Arc::clone(&current), receiver);
         let keeping = tokio::spawn(keeping);

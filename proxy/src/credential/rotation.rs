@@ -11,6 +11,7 @@ use crate::{
     binding::{Unbound, bound},
     gateway::Current,
     provider::{Provider, Providers},
+    scan::Scanner,
 };
 
 /// Puts a new credential in the place of one that the proxy was started with. Requests that are under way keep
@@ -25,6 +26,8 @@ struct Slots {
     fetchers: BTreeMap<String, Arc<watch::Sender<()>>>,
     /// What credentials are fetched with.
     inputs: Arc<ArcSwap<Credentials>>,
+    /// Told of each that is put there.
+    scanner: Option<Scanner>,
 }
 
 /// Why a credential was not replaced: the one before stays.
@@ -36,14 +39,21 @@ pub enum NotReplaced {
     /// It may not go where this provider's requests go.
     #[error(transparent)]
     Unbound(Unbound),
+    /// It cannot be looked for in what the workload sends.
+    #[error("{0}")]
+    Unscanned(String),
 }
 
 impl Rotation {
-    pub(crate) fn new(providers: &Providers, credentials: &Credentials) -> Self {
+    pub(crate) fn new(
+        providers: &Providers,
+        credentials: &Credentials,
+        scanner: Option<Scanner>,
+    ) -> Self {
         let (mut currents, mut fetchers) = (BTreeMap::new(), BTreeMap::new());
         let mut inputs = Credentials::new();
         for provider in providers.iter().filter(|it| credentials.serve(it)) {
-            let current = Current::new(Arc::clone(provider));
+            let current = Current::new(Arc::clone(provider), scanner.clone());
             if let Some(federation) = &provider.federation {
                 let changed = Arc::new(watch::Sender::new(()));
                 for part in federation.parts() {
@@ -69,6 +79,7 @@ impl Rotation {
         }))
     }
 
+            scanner,
     /// Serves all later requests with `credential`, or fetches all later tokens with it.
     ///
     /// # Errors
@@ -79,6 +90,10 @@ impl Rotation {
             return Err(NotReplaced::NoSuchSlot(slot.to_owned()));
         }
         if let Some(changed) = self.0.fetchers.get(slot) {
+            let scanner = self.0.scanner.as_ref();
+            scanner
+                .map_or(Ok(()), |it| it.learn(slot, credential))
+                .map_err(NotReplaced::Unscanned)?;
             self.0.inputs.rcu(|inputs| {
                 let mut inputs = Credentials::clone(inputs);
                 inputs.insert(slot, credential.clone());

@@ -7,11 +7,13 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::time::Instant;
 
 use super::inject::Injector;
-use crate::{binding::bound, credential::Credential, provider::Provider};
+use crate::{binding::bound, credential::Credential, provider::Provider, scan::Scanner};
 
 /// What is put into the requests of one provider, now.
 pub(crate) struct Current {
     provider: Arc<Provider>,
+    /// Told of each credential before it is used.
+    scanner: Option<Scanner>,
     held: ArcSwapOption<Held>,
 }
 
@@ -24,9 +26,10 @@ pub(super) struct Held {
 
 impl Current {
     /// Nothing yet: every request is told to come again.
-    pub(crate) fn new(provider: Arc<Provider>) -> Self {
+    pub(crate) fn new(provider: Arc<Provider>, scanner: Option<Scanner>) -> Self {
         Self {
             provider,
+            scanner,
             held: ArcSwapOption::empty(),
         }
     }
@@ -36,8 +39,8 @@ impl Current {
         &self.provider
     }
 
-    /// Serves the next requests with `credential`; until then, if it has an end. Says whether it can be a header, and
-    /// may go to this provider's target.
+    /// Serves the next requests with `credential`; until then, if it has an end. Says whether it can be a header, may go
+    /// to this provider's target, and can be looked for where that is asked.
     #[must_use]
     pub(crate) fn put(&self, credential: &Credential, until: Option<Instant>) -> bool {
         if bound(&self.provider, credential).is_err() {
@@ -46,6 +49,11 @@ impl Current {
         let Some(injector) = Injector::new(&self.provider, credential) else {
             return false;
         };
+        let scanner = self.scanner.as_ref();
+        if let Some(Err(error)) = scanner.map(|it| it.learn(&self.provider.name, credential)) {
+            tracing::error!(%error, "a credential that cannot be looked for");
+            return false;
+        }
         self.held.store(Some(Arc::new(Held { injector, until })));
         true
     }
@@ -80,7 +88,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_has_an_end_is_not_served_behind_it() {
         let providers = Providers::builtin();
-        let current = Current::new(Arc::clone(providers.get("openai").unwrap()));
+        let current = Current::new(Arc::clone(providers.get("openai").unwrap()), None);
         assert!(!current.is_ready());
         let soon = Instant::now() + Duration::from_secs(60);
         assert!(current.put(&secret("sk-1"), Some(soon)));

@@ -39,6 +39,7 @@ impl Filter {
         if self.found.is_some() {
             return self.stop_or(piece);
         }
+        self.scan.follow();
         self.found = self.scan.feed(&piece);
         if !self.blocks || self.found.is_some() {
             return self.stop_or(piece);

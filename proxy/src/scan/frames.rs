@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The same for a WebSocket, whose client masks what it says (RFC 6455, section 5.2).
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
@@ -28,7 +28,7 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn new(scanner: &Scanner) -> Self {
-        let scan = || Scan::new(Arc::clone(&scanner.patterns));
+        let scan = || Scan::new(&scanner.known);
         Self {
             data: scan(),
             control: scan(),
@@ -49,6 +49,8 @@ impl Frames {
         if self.found.is_some() {
             return self.stop_or(piece);
         }
+        self.data.follow();
+        self.control.follow();
         for byte in &piece {
             let data = self.step(*byte);
             if self.found.is_some() {

@@ -18,10 +18,10 @@ use super::{
     encodings::{self, Secret},
     shapes::{self, Shape},
 };
-use crate::{credential::Credentials, provider::Providers};
+use crate::{credential::Credential, provider::Providers};
 
 /// A secret that is shorter may stand in anything by chance.
-const SHORTEST: usize = 8;
+pub(super) const SHORTEST: usize = 8;
 
 /// What a pattern means.
 pub(super) enum Meaning {
@@ -49,7 +49,7 @@ pub(super) struct Patterns {
 impl Patterns {
     pub(super) fn new(
         allow: &[String],
-        credentials: &Credentials,
+        credentials: &[(String, Credential)],
         providers: &Providers,
     ) -> Result<Self, String> {
         let mut literals: Vec<Secret> = Vec::new();
@@ -58,15 +58,9 @@ impl Patterns {
         let mut names = Vec::new();
         let secrets = credentials
             .iter()
-            .flat_map(|(slot, it)| it.secrets().map(move |secret| (slot, secret)));
+            .flat_map(|(slot, it)| it.secrets().map(move |secret| (slot, secret)))
+            .filter(|(_, secret)| secret.len() >= SHORTEST);
         for (slot, secret) in secrets {
-            if secret.len() < SHORTEST {
-                tracing::warn!(
-                    slot,
-                    "too short to be looked for in what the workload sends"
-                );
-                continue;
-            }
             let finding = Finding(Arc::from(format!("credential.{slot}")));
             for form in encodings::of(secret) {
                 literals.push(form);

@@ -3,13 +3,21 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Finding, escapes::Escapes, patterns::Patterns, view::View};
+use super::{Finding, escapes::Escapes, known::Known, patterns::Patterns, view::View};
 
 /// Bytes without an escape after which both readings have forgotten what was in front of a prefix.
 const FORGOTTEN: usize = 64;
 
 /// A stream that is looked at. Where it is cut into pieces does not matter.
 pub(super) struct Scan {
+    known: Arc<Known>,
+    now: Look,
+    /// With the patterns of before, as long as something that they look for has begun.
+    before: Vec<Look>,
+}
+
+/// One set of patterns.
+struct Look {
     patterns: Arc<Patterns>,
     plain: View,
     /// Only since an escape.
@@ -25,7 +33,45 @@ struct Undone {
 }
 
 impl Scan {
-    pub(super) fn new(patterns: Arc<Patterns>) -> Self {
+    pub(super) fn new(known: &Arc<Known>) -> Self {
+        Self {
+            now: Look::new(Arc::clone(&known.patterns())),
+            known: Arc::clone(known),
+            before: Vec::new(),
+        }
+    }
+
+    /// Looks for what is known by now, from here on.
+    pub(super) fn follow(&mut self) {
+        let patterns = self.known.patterns();
+        if !Arc::ptr_eq(&patterns, &self.now.patterns) {
+            let now = Look::new(Arc::clone(&patterns));
+            self.before.push(std::mem::replace(&mut self.now, now));
+        }
+        self.before.retain(|it| !it.is_idle());
+    }
+
+    /// Looks at the next bytes.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<Finding> {
+        let found = self.now.feed(bytes);
+        found.or_else(|| self.before.iter_mut().find_map(|it| it.feed(bytes)))
+    }
+
+    /// There is nothing more.
+    pub(super) fn finish(&mut self) -> Option<Finding> {
+        let found = self.now.finish();
+        found.or_else(|| self.before.iter_mut().find_map(Look::finish))
+    }
+
+    /// How many of the last bytes could be the beginning of something.
+    pub(super) fn open(&self) -> usize {
+        let before = self.before.iter().map(Look::open).max();
+        self.now.open().max(before.unwrap_or_default())
+    }
+}
+
+impl Look {
+    fn new(patterns: Arc<Patterns>) -> Self {
         Self {
             plain: View::new(&patterns),
             undone: None,
@@ -33,8 +79,12 @@ impl Scan {
         }
     }
 
-    /// Looks at the next bytes.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<Finding> {
+    /// Whether nothing has begun.
+    fn is_idle(&self) -> bool {
+        self.undone.is_none() && self.plain.is_idle(&self.patterns)
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> Option<Finding> {
         for byte in bytes {
             if Escapes::begins(*byte) && self.undone.is_none() {
                 self.undone = Some(Undone {
@@ -59,8 +109,7 @@ impl Scan {
         None
     }
 
-    /// There is nothing more.
-    pub(super) fn finish(&mut self) -> Option<Finding> {
+    fn finish(&mut self) -> Option<Finding> {
         let undone = self.undone.take().and_then(|mut undone| {
             let mut found = None;
             let Undone { view, escapes, .. } = &mut undone;
@@ -70,8 +119,7 @@ impl Scan {
         undone.or_else(|| self.plain.finish(&self.patterns))
     }
 
-    /// How many of the last bytes could be the beginning of something.
-    pub(super) fn open(&self) -> usize {
+    fn open(&self) -> usize {
         let plain = self.plain.open(&self.patterns);
         let undone = self.undone.as_ref().map_or(0, |it| it.open(&self.patterns));
         plain.max(undone)

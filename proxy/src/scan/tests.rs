@@ -14,13 +14,12 @@ const TOKEN: &str = "token/0123456789+abc==";
 
 fn scanner(mode: ScanMode, allow: &[&str]) -> Scanner {
     let mut credentials = Credentials::new();
-    let key = Credential::new(KEY.as_bytes().to_vec()).unwrap();
-    credentials.insert("openai", key);
-    credentials.insert("short", Credential::new(b"abc".to_vec()).unwrap());
+    credentials.insert("openai", credential(KEY));
+    credentials.insert("short", credential("abc"));
     let json = format!(
         r#"{{"AccessKeyId":"KEYID-0123456789","SecretAccessKey":"{SIGNS}","SessionToken":"{TOKEN}"}}"#
     );
-    credentials.insert("bedrock", Credential::new(json.into_bytes()).unwrap());
+    credentials.insert("bedrock", credential(&json));
     let allow = allow.iter().map(ToString::to_string).collect();
     let settings = ScanSettings { mode, allow };
     Scanner::new(&settings, &credentials, &Providers::builtin())
@@ -294,5 +293,69 @@ proptest! {
                 prop_assert!(text.as_bytes().starts_with(&parts));
             }
         }
+    }
+}
+
+fn credential(text: &str) -> Credential {
+    Credential::new(text.as_bytes().to_vec()).unwrap()
+}
+
+#[test]
+fn a_credential_that_is_new_is_looked_for_and_the_one_before_it_still_is() {
+    let scanner = scanner(ScanMode::Warn, &[]);
+    let next = "sk-next/key+9876543210?>~tail";
+    assert_eq!(scanner.find(next.as_bytes()), None);
+    scanner.learn("openai", &credential(next)).unwrap();
+    let hexadecimal: String = next.bytes().map(|it| format!("{it:02x}")).collect();
+    let percent: String = next.bytes().map(|it| format!("%{it:02X}")).collect();
+    for form in [
+        next.to_owned(),
+        engines::STANDARD.encode(next),
+        hexadecimal.clone(),
+        percent,
+        KEY.to_owned(),
+    ] {
+        let found = scanner.find(form.as_bytes()).map(|it| it.to_string());
+        assert_eq!(found.as_deref(), Some("credential.openai"), "{form}");
+    }
+    let name = format!("{}.{}.test", &hexadecimal[..30], &hexadecimal[30..]);
+    assert!(scanner.find_in_name(&name).is_some());
+    // In the end there are the last four.
+    let later = |at: u32| credential(&format!("sk-later-number-{at}"));
+    (0..4).for_each(|at| scanner.learn("openai", &later(at)).unwrap());
+    assert_eq!(scanner.find(KEY.as_bytes()), None);
+    assert_eq!(scanner.find(next.as_bytes()), None);
+    for at in 0..4 {
+        // Not new, so nothing is pushed out.
+        scanner.learn("openai", &later(at)).unwrap();
+        assert!(scanner.find(later(at).expose()).is_some());
+    }
+    scanner.learn("other", &later(9)).unwrap();
+    assert!(scanner.find(later(0).expose()).is_some());
+}
+
+#[test]
+fn a_stream_that_is_under_way_is_looked_through_for_what_is_learnt_meanwhile() {
+    let next = "sk-next/key+9876543210?>~tail";
+    // What began before is found behind it, and what is new at once; in block mode nothing of either has left.
+    for (before, behind) in [(&KEY[..14], &KEY[14..]), ("sk-re", next), ("%73%6b", next)] {
+        let scanner = scanner(ScanMode::Block, &[]);
+        let mut filter = scanner.filter();
+        let first = filter.pass(Bytes::copy_from_slice(before.as_bytes()));
+        let first = first.unwrap().len();
+        scanner.learn("openai", &credential(next)).unwrap();
+        let mut out = first;
+        let mut stopped = false;
+        for byte in behind.bytes() {
+            match filter.pass(Bytes::copy_from_slice(&[byte])) {
+                Ok(piece) => out += piece.len(),
+                Err(Stop) => {
+                    stopped = true;
+                    break;
+                }
+            }
+        }
+        assert!(stopped, "{before}{behind}");
+        assert!(out <= before.len(), "{before}{behind}: {out}");
     }
 }

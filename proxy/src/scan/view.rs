@@ -82,6 +82,11 @@ impl View {
         if open < TELLING { 0 } else { open }
     }
 
+    /// Whether nothing that is looked for has begun.
+    pub(super) fn is_idle(&self, patterns: &Patterns) -> bool {
+        self.runs.is_empty() && patterns.depth(self.state) == 0
+    }
+
     /// Whether both will find the same from here on, if what they last read was the same.
     pub(super) fn agrees(&self, other: &Self) -> bool {
         self.state == other.state && self.runs == other.runs

@@ -2,6 +2,7 @@
 //! Secrets in what the workload sends: stopped, noted, or, if nobody asked, not looked for.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use keyward_proxy::credential::Credential;
 
 use crate::{
     doors::{Doors, Site},
@@ -216,4 +217,23 @@ async fn a_tunnel_with_a_secret_is_reset() {
         let found = lines.iter().any(|it| it["finding"] == "github-token");
         assert_eq!(found, !toml.is_empty(), "{lines:?}");
     }
+}
+
+#[tokio::test]
+async fn a_key_that_takes_anothers_place_is_stopped_from_then_on() {
+    let upstream = Upstream::hello(Speaks::Http1).await;
+    let gateway = Gateway::with(upstream.address, &upstream.ca, BLOCK);
+    let next = "sk-next-openai-9876543210";
+    let body = |key: &str| post("/v1/responses", "", &format!("{{\"input\":\"{key}\"}}"));
+    // Before it is anybody's key it is a word like any other.
+    assert_eq!(ask(gateway.openai, body(next)).await.status, 200);
+    let key = Credential::new(next.as_bytes().to_vec()).unwrap();
+    gateway.rotation.replace("openai", &key).unwrap();
+    let encoded = STANDARD.encode(next);
+    for sent in [next, &encoded, OPENAI_KEY] {
+        let reply = ask(gateway.openai, body(sent)).await;
+        assert_eq!(reply.status, 403, "{sent}");
+        assert_eq!(reply.json()["error"]["finding"], "credential.openai");
+    }
+    assert_eq!(upstream.seen().len(), 1);
 }
