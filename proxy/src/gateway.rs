@@ -5,6 +5,7 @@
 //! is one port; a `Link` is one connection of the workload to it.
 
 mod authorize;
+mod betas;
 mod body;
 mod current;
 mod endpoints;
@@ -31,7 +32,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use http::uri::{Authority, Scheme as UriScheme};
 use tokio::sync::Semaphore;
 
-use self::body::RequestBody;
+use self::{betas::Refused, body::RequestBody};
 pub(crate) use self::{current::Current, link::Link, listen::serve};
 use crate::{
     egress::Resolver,
@@ -84,6 +85,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    refused: Refused,
     /// `None` when the pieces do not make a request, which checked settings rule out.
     pub(crate) fn new(
         provider: &Provider,
@@ -113,3 +115,4 @@ impl Serving {
         })
     }
 }
+            refused: Refused::default(),

@@ -269,6 +269,8 @@ enum Source {
     Own(Option<Bytes>),
     /// The upstream's.
     Relayed {
+        /// What was read of it already.
+        first: Option<Bytes>,
         incoming: Incoming,
         lease: Option<Lease<RequestBody>>,
         patience: Patience,
@@ -283,15 +285,16 @@ impl ResponseBody {
         }
     }
 
-    /// Relays `incoming`; when it ended cleanly, the connection that it came over is given back.
+    /// Relays what was read already and the rest; when that ended cleanly, the connection that it came over is given back.
     pub(super) fn relayed(
-        incoming: Incoming,
+        (first, incoming): (Option<Bytes>, Incoming),
         lease: Option<Lease<RequestBody>>,
         patience: Patience,
         record: Record,
     ) -> Self {
         Self {
             source: Source::Relayed {
+                first,
                 incoming,
                 lease,
                 patience,
@@ -329,7 +332,11 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         let next = match &mut this.source {
-            Source::Own(bytes) => bytes.take().map(Ok),
+            Source::Own(bytes)
+            | Source::Relayed {
+                first: bytes @ Some(_),
+                ..
+            } => bytes.take().map(Ok),
             Source::Relayed {
                 incoming, patience, ..
             } => match Pin::new(incoming).poll_frame(cx) {
@@ -371,7 +378,9 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(bytes) => bytes.is_none(),
-            Source::Relayed { incoming, .. } => incoming.is_end_stream(),
+            Source::Relayed {
+                first, incoming, ..
+            } => first.is_none() && incoming.is_end_stream(),
         }
     }
 
@@ -381,7 +390,13 @@ impl Body for ResponseBody {
                 let length = bytes.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
-            Source::Relayed { incoming, .. } => incoming.size_hint(),
+            Source::Relayed {
+                first: None,
+                incoming,
+                ..
+            } => incoming.size_hint(),
+            // Its length stands in the head, if it is known.
+            Source::Relayed { first: Some(_), .. } => SizeHint::default(),
         }
     }
 }

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, Uri, Version, header, request::Parts};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Link, Serving,
+    betas::Asked,
     body::{RequestBody, ResponseBody},
     path::ApiPath,
     request_id,
@@ -48,6 +49,7 @@ pub(super) async fn forward(
 ) -> Result<Response<ResponseBody>, (Fault, Record)> {
     let limits = &link.shared().limits;
     let end = Instant::now() + limits.total;
+    let mut asked = parts.extensions.remove::<Asked>();
     // The version and the extensions are the workload's connection's.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
@@ -64,8 +66,9 @@ pub(super) async fn forward(
     };
     let mut request = Request::from_parts(parts, body);
     // Boxed: it is rare, and every request would be larger.
-    let mut retrying = Retrying::new(&link.shared().retry, &mut request).map(Box::new);
-    let reply = loop {
+    let retry = &link.shared().retry;
+    let mut retrying = Retrying::new(retry, asked.is_some(), &mut request).map(Box::new);
+    let (reply, first) = loop {
         // Each time anew: a signature is good for minutes.
         if let Some(signature) = &signature
             && signature.put(&mut request).is_none()
@@ -73,7 +76,7 @@ pub(super) async fn forward(
             return Err((Fault::Internal("the signature makes no header"), record));
         }
         let late = Instant::now() + limits.first_byte;
-        let reply = match timeout_at(late.min(end), serving.pool.send(request)).await {
+        let mut reply = match timeout_at(late.min(end), serving.pool.send(request)).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(fault)) => return Err((blame(link, fault), record)),
             Err(_late) if end <= late => {
@@ -81,12 +84,25 @@ pub(super) async fn forward(
             }
             Err(_late) => return Err((blame(link, UpstreamFault::FirstByteTimedOut), record)),
         };
+        if reply.response.status() == StatusCode::BAD_REQUEST
+            && let Some((asked, retrying)) = asked.take().zip(retrying.as_mut())
+        {
+            let (refused, read) = Box::pin(asked.look(&mut reply.response, late.min(end))).await;
+            let Some(again) = retrying.without(&refused) else {
+                break (reply, read);
+            };
+            serving.refused.remember(&refused);
+            reply.lease.give_back();
+            record.retried();
+            request = again;
+            continue;
+        }
         let answer = &reply.response;
         let next = retrying
             .as_mut()
             .and_then(|it| it.next(answer.status(), answer.headers(), end));
         let Some((wait, again)) = next else {
-            break reply;
+            break (reply, None);
         };
         // The answer that nobody gets holds a connection, which waits for nothing.
         drop(reply);
@@ -108,7 +124,7 @@ pub(super) async fn forward(
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let patience = Patience::new(limits.upstream_idle).until(end);
-    let body = ResponseBody::relayed(incoming, Some(reply.lease), patience, record);
+    let body = ResponseBody::relayed((first, incoming), Some(reply.lease), patience, record);
     Ok(Response::from_parts(parts, body))
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sends a request again after an answer that asks for that, if the settings say so.
+//! Sends a request again after an answer that asks for that, if the settings say so, or after one that refuses what can be
+//! left out of it (`betas`).
 //!
 //! Only an answer by which the provider says that it did nothing, and when it wants to be asked again;
 //! and only with a body that was small enough to keep a copy of while it passed. Everything else is the
@@ -16,7 +17,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use super::body::RequestBody;
+use super::{betas, body::RequestBody};
 use crate::{backoff::part, settings::Retry};
 
 /// The largest body that is kept: above it are the prompts that hold whole files or images, of which a
@@ -75,11 +76,15 @@ pub(super) struct Retrying<'a> {
 }
 
 impl<'a> Retrying<'a> {
-    /// `None` where a request is never sent again: nothing is kept then.
-    pub(super) fn new(settings: &'a Retry, request: &mut Request<RequestBody>) -> Option<Self> {
+    /// `None` where a request is never sent again, for another reason (`refusable`) neither: nothing is kept then.
+    pub(super) fn new(
+        settings: &'a Retry,
+        refusable: bool,
+        request: &mut Request<RequestBody>,
+    ) -> Option<Self> {
         let least = request.body().size_hint().lower();
-        if settings.statuses.is_empty() || usize::try_from(least).map_or(true, |it| it > MOST_KEPT)
-        {
+        let never = settings.statuses.is_empty() && !refusable;
+        if never || usize::try_from(least).map_or(true, |it| it > MOST_KEPT) {
             return None;
         }
         let body = (!request.body().is_end_stream()).then(Arc::<Copied>::default);
@@ -122,6 +127,23 @@ impl<'a> Retrying<'a> {
         if waited > self.settings.most || Instant::now().checked_add(wait)? >= end {
             return None;
         }
+        let request = self.again()?;
+        (self.sent, self.waited) = (self.sent + 1, waited);
+        Some((wait, request))
+    }
+
+    /// After a refusal: what to send without these values of `anthropic-beta`, now and from here on. `None`: the refusal
+    /// is the workload's.
+    pub(super) fn without(&mut self, refused: &[String]) -> Option<Request<RequestBody>> {
+        if refused.is_empty() {
+            return None;
+        }
+        betas::retain(&mut self.headers, |it| !refused.iter().any(|no| no == it));
+        self.again()
+    }
+
+    /// The same request; `None`: its body was not kept.
+    fn again(&self) -> Option<Request<RequestBody>> {
         let body = match &self.body {
             None => RequestBody::empty(),
             Some(copied) => RequestBody::again(copied.whole()?),
@@ -130,8 +152,7 @@ impl<'a> Retrying<'a> {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
-        (self.sent, self.waited) = (self.sent + 1, waited);
-        Some((wait, request))
+        Some(request)
     }
 }
 
@@ -160,9 +181,9 @@ mod tests {
     fn only_what_was_set_and_asked_for_is_waited_out() {
         let far = Instant::now() + Duration::from_secs(1000);
         let many = StatusCode::TOO_MANY_REQUESTS;
-        assert!(Retrying::new(&Retry::default(), &mut request("")).is_none());
+        assert!(Retrying::new(&Retry::default(), false, &mut request("")).is_none());
         let settings = settings(30);
-        let mut retrying = Retrying::new(&settings, &mut request("")).unwrap();
+        let mut retrying = Retrying::new(&settings, false, &mut request("")).unwrap();
         assert!(retrying.next(StatusCode::OK, &after("1"), far).is_none());
         assert!(
             retrying

@@ -11,42 +11,33 @@ mod tools;
 
 use std::{borrow::Cow, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 
 use self::object::Object;
 use super::{
     Link,
+    betas::{self, Asked, Refused},
     body::RequestBody,
     inspect::{Stop, decoded},
 };
 use crate::{provider::Dialect, settings::Rewrite};
 
-const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
-
 /// They speak of a body that is not sent any more.
 const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
-/// Drops values of `anthropic-beta`. Before the injection: what that adds stays.
-pub(super) fn head(rules: &Rewrite, headers: &mut HeaderMap) {
-    if rules.drop_beta.is_empty() || !headers.contains_key(&BETA) {
-        return;
+/// Drops values of `anthropic-beta`, before the injection: what that adds stays. What is left is returned if it may turn
+/// out to be refused.
+pub(super) fn head(rules: &Rewrite, refused: &Refused, headers: &mut HeaderMap) -> Option<Asked> {
+    let idle = rules.drop_beta.is_empty() && !rules.drop_refused_beta;
+    if idle || !headers.contains_key(betas::NAME) {
+        return None;
     }
-    let mut kept = Vec::new();
-    for value in headers.get_all(&BETA) {
-        // What is not text is no list of ours.
-        let Ok(text) = value.to_str() else { return };
-        let all = text.split(',').map(str::trim).filter(|it| !it.is_empty());
-        kept.extend(all.filter(|it| !rules.drop_beta.iter().any(|dropped| dropped == it)));
-    }
-    let kept = (!kept.is_empty()).then(|| kept.join(", "));
-    match kept.and_then(|it| HeaderValue::from_str(&it).ok()) {
-        Some(value) => {
-            headers.insert(BETA, value);
-        }
-        None => {
-            headers.remove(BETA);
-        }
-    }
+    betas::retain(headers, |it| {
+        let is_refused = rules.drop_refused_beta && refused.contains(it);
+        !is_refused && !rules.drop_beta.iter().any(|dropped| dropped == it)
+    });
+    let asked = betas::values(headers).map(Asked);
+    asked.filter(|_| rules.drop_refused_beta)
 }
 
 /// Changes the body, and what the head says of it.

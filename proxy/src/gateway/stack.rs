@@ -197,7 +197,10 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
     leak::look(link, query.as_deref(), &parts.headers, record)?;
 
     // What the settings take out of the head; what the injection adds stays.
-    rewrite::head(&link.shared().rewrite, &mut parts.headers);
+    let rules = &link.shared().rewrite;
+    if let Some(asked) = rewrite::head(rules, &serving.refused, &mut parts.headers) {
+        parts.extensions.insert(asked);
+    }
 
     // 10. Inject, and only into a request for this provider's own target: the URI is made of the
     //    settings and of a path that cannot climb, never of the workload's `Host`.

@@ -144,7 +144,7 @@ fn relay_once(response: Response<Incoming>, link: &Link, record: Record) -> Resp
         Patience::new(limits.upstream_idle).until(tokio::time::Instant::now() + limits.total);
     Response::from_parts(
         head,
-        ResponseBody::relayed(incoming, None, patience, record),
+        ResponseBody::relayed((None, incoming), None, patience, record),
     )
 }
 

@@ -17,6 +17,8 @@ pub struct RawRewrite {
     /// Values that are dropped from the header `anthropic-beta`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drop_beta: Vec<String>,
+    /// Whether values of `anthropic-beta` are dropped that the provider says it does not take, and the request sent again.
+    pub drop_refused_beta: bool,
 }
 
 /// What is changed in requests on their way, checked. By default nothing.
@@ -31,6 +33,8 @@ pub struct Rewrite {
     pub remove_tools: Vec<String>,
     /// Values that are dropped from the header `anthropic-beta`.
     pub drop_beta: Vec<String>,
+    /// Whether values of `anthropic-beta` are dropped that the provider says it does not take, and the request sent again.
+    pub drop_refused_beta: bool,
 }
 
 /// More names in a list are a mistake.
@@ -62,6 +66,7 @@ impl Rewrite {
             strip_ansi: raw.strip_ansi,
             remove_tools: raw.remove_tools.clone(),
             drop_beta: raw.drop_beta.clone(),
+            drop_refused_beta: raw.drop_refused_beta,
         }
     }
 }
@@ -76,11 +81,12 @@ mod tests {
         let nothing = Rewrite::parse(&RawRewrite::default(), &mut faults);
         assert_eq!(nothing, Rewrite::default());
         let raw: RawRewrite = toml::from_str(
-            "anthropic-cache = true\nstrip-ansi = true\nremove-tools = ['a']\ndrop-beta = ['b-1']",
+            "anthropic-cache = true\nstrip-ansi = true\nremove-tools = ['a']\ndrop-beta = ['b-1']\n\
+             drop-refused-beta = true",
         )
         .unwrap();
         let all = Rewrite::parse(&raw, &mut faults);
-        assert!(all.anthropic_cache && all.strip_ansi);
+        assert!(all.anthropic_cache && all.strip_ansi && all.drop_refused_beta);
         assert_eq!(
             (all.remove_tools, all.drop_beta),
             (vec!["a".to_owned()], vec!["b-1".to_owned()])

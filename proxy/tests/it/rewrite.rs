@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Requests that are changed on their way, and those that are not.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use crate::support::{Gateway, Seen, Speaks, Upstream, ask};
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Full};
+
+use crate::support::{Gateway, Seen, Speaks, Upstream, ask, text};
 
 fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let mut request = format!(
@@ -127,4 +136,101 @@ async fn rules_for_models_see_the_changed_body() {
     let seen = upstream.seen();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].body, r#"{"model":"good","input":"hi"}"#);
+}
+
+const REFUSES: &str = "[rewrite]\ndrop-refused-beta = true";
+
+/// A provider that takes no `old-1`, and says so like Anthropic.
+async fn without_old(speaks: Speaks) -> Upstream {
+    Upstream::answering(speaks, |seen| async move {
+        let asked = seen.headers.get("anthropic-beta");
+        let asked = asked.map(|it| it.to_str().unwrap()).unwrap_or_default();
+        match asked.split(", ").find(|it| *it == "old-1") {
+            Some(it) => text(
+                400,
+                &format!("{{\"error\":{{\"message\":\"Unexpected value(s) `{it}` for the `anthropic-beta` header.\"}}}}"),
+            ),
+            None => text(200, asked),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_beta_that_is_refused_is_left_out_and_remembered() {
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        let upstream = without_old(speaks).await;
+        let mut gateway = Gateway::with(upstream.address, &upstream.ca, REFUSES);
+        let lines = "anthropic-beta: new-1, old-1\r\nanthropic-beta: other-1\r\n";
+        for _ in 0..2 {
+            let reply = ask(gateway.anthropic, post("/v1/messages", lines, b"{\"a\":1}")).await;
+            assert_eq!(
+                (reply.status, reply.body.as_slice()),
+                (200, &b"new-1, other-1"[..])
+            );
+        }
+        let seen = upstream.seen();
+        // The second request did not ask for it at all.
+        assert_eq!(seen.len(), 3);
+        assert!(seen.iter().all(|it| it.body == "{\"a\":1}"));
+        let lines = gateway.log(2).await;
+        assert_eq!(lines[0]["retries"], 1);
+        assert!(lines[1].get("retries").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_nothing_can_be_done_about_is_the_workloads_byte_for_byte() {
+    let upstream = without_old(Speaks::Http1).await;
+    let control = Gateway::new(upstream.address, &upstream.ca);
+    let plain = ask(
+        control.anthropic,
+        post("/v1/messages", "anthropic-beta: old-1\r\n", b"{}"),
+    )
+    .await;
+    assert_eq!(plain.status, 400);
+    let gateway = Gateway::with(upstream.address, &upstream.ca, REFUSES);
+    // Larger than what is kept to be sent again.
+    let large = vec![b' '; 300 * 1024];
+    let request = post("/v1/messages", "anthropic-beta: old-1\r\n", &large);
+    let reply = ask(gateway.anthropic, request).await;
+    assert_eq!((reply.status, reply.body), (400, plain.body));
+    // Of another reason, short and long, with a length and without.
+    for length in [0, 100, 64 * 1024, 200_000] {
+        for chunked in [false, true] {
+            let other = Upstream::answering(Speaks::Http1, move |_| async move {
+                let body = Full::new(Bytes::from("x".repeat(length)));
+                let body = match chunked {
+                    false => body.boxed(),
+                    true => StreamBody(Some(body)).boxed(),
+                };
+                Response::builder().status(400).body(body).unwrap()
+            })
+            .await;
+            let gateway = Gateway::with(other.address, &other.ca, REFUSES);
+            let request = post("/v1/messages", "anthropic-beta: old-1\r\n", b"{}");
+            let reply = ask(gateway.anthropic, request).await;
+            assert_eq!(reply.status, 400);
+            assert!(reply.body == "x".repeat(length).as_bytes(), "{length}");
+            assert_eq!(other.seen().len(), 1);
+        }
+    }
+}
+
+/// A body that does not say how long it is.
+struct StreamBody(Option<Full<Bytes>>);
+
+impl Body for StreamBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut self.get_mut().0 {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
 }

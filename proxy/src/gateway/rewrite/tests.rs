@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use super::*;
+use super::{betas::NAME as BETA, *};
 
 fn rules(toml: &str) -> Rewrite {
     let raw: crate::settings::RawSettings = toml::from_str(&format!("[rewrite]\n{toml}")).unwrap();
@@ -126,11 +126,11 @@ fn beta_values_are_dropped() {
     let mut headers = HeaderMap::new();
     headers.append(BETA, HeaderValue::from_static("a,b , c"));
     headers.append(BETA, HeaderValue::from_static("d"));
-    head(&rules, &mut headers);
+    head(&rules, &Refused::default(), &mut headers);
     let all: Vec<_> = headers.get_all(BETA).iter().collect();
     assert_eq!(all, ["b, d"]);
     headers.insert(BETA, HeaderValue::from_static("c"));
-    head(&rules, &mut headers);
+    head(&rules, &Refused::default(), &mut headers);
     assert!(!headers.contains_key(BETA));
 }
 
