@@ -20,7 +20,12 @@ pub fn references(
     faults: &mut Vec<String>,
 ) -> Vec<Followed> {
     let table = Providers::builtin();
-    let found = follow::take(&mut settings.providers, &variable, faults);
+    let mut found = follow::take(&mut settings.providers, &variable, faults);
+    found.extend(follow::take_telemetry(
+        &mut settings.telemetry,
+        &variable,
+        faults,
+    ));
     for followed in &found {
         let named = followed.reference.variables();
         if named.is_empty() {

@@ -100,6 +100,9 @@ impl<'a> Asked<'a> {
         if let Some(mode) = flags.scan.map(Scan::name) {
             self.set(&["scan", "mode"], mode, "--scan");
         }
+        if let Some(url) = &flags.otlp {
+            self.set(&["telemetry", "otlp"], url.clone(), "--otlp");
+        }
     }
 
     /// Takes one thing out that files say.

@@ -78,7 +78,8 @@ pub(crate) fn contents(text: &Text<'_>, root: &Node, faults: &mut Vec<Fault>) ->
             | Key::Scan
             | Key::Rewrite
             | Key::Retry
-            | Key::Sandbox => {
+            | Key::Sandbox
+            | Key::Telemetry => {
                 let named = table.fields().iter().find(|it| it.key == key.name());
                 let at = named.map_or(node.at, |it| it.at);
                 contents.gateway.add(text, key.name(), (at, node), faults);

@@ -98,6 +98,9 @@ struct PolicyFile {
     /// What is asked again.
     #[schemars(default)]
     retry: Option<Section>,
+    /// Where telemetry is sent to.
+    #[schemars(default)]
+    telemetry: Option<Section>,
     /// How much of the machine the command may take, and what it may not do there.
     #[schemars(default)]
     sandbox: Option<Sandbox>,

@@ -37,6 +37,10 @@ use crate::provider::{AccessKeyVariables, Provider, Providers};
 /// and still small enough for one header.
 pub const MAX_CREDENTIAL: usize = 8 * 1024;
 
+/// Slots of what a collector of telemetry is told: `telemetry:NAME` is the value of that header, `telemetry:` a token that is
+/// sent as `Authorization: Bearer`. No provider's name has a colon.
+pub(crate) const TELEMETRY: &str = "telemetry:";
+
 /// One real secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(Form);

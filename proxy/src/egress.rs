@@ -30,7 +30,9 @@ pub(crate) use self::{
     resolve::{Found, Resolver},
     via::{Via, ViaFault},
 };
-use crate::{peers::Peers, request_log::RequestLog, scan::Scanner, settings::Limits};
+use crate::{
+    peers::Peers, request_log::RequestLog, scan::Scanner, settings::Limits, telemetry::Telemetry,
+};
 
 /// What the doors share.
 pub(crate) struct Egress {
@@ -44,6 +46,8 @@ pub(crate) struct Egress {
     pub(crate) dialler: Dialler,
     /// Looks for secrets, if that is asked for.
     pub(crate) scanner: Option<Scanner>,
+    /// Is told of each decision, if somebody asked for that.
+    pub(crate) telemetry: Telemetry,
     policy: ArcSwap<Policy>,
     open: Open,
 }
@@ -66,6 +70,7 @@ impl Egress {
             names,
             dialler,
             scanner: None,
+            telemetry: Telemetry::default(),
             policy: ArcSwap::from_pointee(policy),
             open: Open::default(),
         }

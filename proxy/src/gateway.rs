@@ -43,6 +43,7 @@ use crate::{
     scan::Scanner,
     settings::{Limits, Retry, Rewrite, Scheme, UpstreamSettings},
     spend::Spend,
+    telemetry::Telemetry,
     upstream::{Connector, Pool, tls::Tls},
 };
 
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) configured: BTreeSet<String>,
     /// Looks for secrets, if that is asked for.
     pub(crate) scanner: Option<Scanner>,
+    /// Is told of each request, if somebody asked for that.
+    pub(crate) telemetry: Telemetry,
     pub(crate) started: Instant,
     /// For bodies that are collected, because a rule has to read them: in KiB.
     pub(crate) room_for_bodies: Arc<Semaphore>,
@@ -82,10 +85,10 @@ pub(crate) struct Serving {
     pool: Pool<RequestBody>,
     scheme: UriScheme,
     authority: Authority,
+    refused: Refused,
 }
 
 impl Serving {
-    refused: Refused,
     /// `None` when the pieces do not make a request, which checked settings rule out.
     pub(crate) fn new(
         provider: &Provider,
@@ -112,7 +115,7 @@ impl Serving {
             pool: Pool::new(connector, upstream.http1_connections),
             scheme,
             authority,
+            refused: Refused::default(),
         })
     }
 }
-            refused: Refused::default(),

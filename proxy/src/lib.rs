@@ -35,6 +35,7 @@ pub mod settings;
 pub mod spend;
 pub mod standalone;
 pub mod status;
+mod telemetry;
 mod transparent;
 mod upstream;
 pub mod usage;

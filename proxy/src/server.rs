@@ -24,8 +24,13 @@ use crate::{
     scan::Scanner,
     settings::{Limits, Settings, SettingsError},
     spend::Spend,
-    status, transparent,
-    upstream::tls::{Loader, Tls},
+    status,
+    telemetry::{Exporter, Telemetry},
+    transparent,
+    upstream::{
+        Connector,
+        tls::{Loader, Tls},
+    },
 };
 
 /// A proxy. Dropping it ends every connection at once.
@@ -45,6 +50,7 @@ pub struct Server {
     /// Doors that have nothing to drain.
     endless: JoinSet<()>,
     egress: Arc<Egress>,
+    exporter: Option<Arc<Exporter>>,
 }
 
 /// Where lines go.
@@ -94,6 +100,10 @@ impl Server {
             settings.policy.clone(),
         );
         egress.scanner.clone_from(&scanner);
+        let telemetry = settings.telemetry.as_ref();
+        let telemetry = telemetry.map(|it| Telemetry::new(it.traces));
+        let telemetry = telemetry.unwrap_or_default();
+        egress.telemetry.clone_from(&telemetry);
         let providers = settings.providers.clone();
         let rotation = Rotation::new(&providers, &credentials, scanner.clone());
         let configured = rotation.configured().map(str::to_owned).collect();
@@ -109,11 +119,26 @@ impl Server {
             providers,
             configured,
             scanner,
+            telemetry: telemetry.clone(),
             room_for_bodies: Arc::new(Semaphore::new(room_for_bodies(&settings.limits))),
             started: Instant::now(),
             spend: Arc::new(Spend::new(settings.spend.clone(), settings.models.clone())),
         };
         let mut endless = JoinSet::new();
+        let exporter = settings.telemetry.clone().map(|to| {
+            let connector = Connector::new(
+                to.target.clone(),
+                &settings.upstream,
+                tls.clone(),
+                egress.dialler.resolver().clone(),
+                settings.limits.connect,
+            );
+            let (inputs, run) = (rotation.inputs(), settings.run.clone());
+            Arc::new(Exporter::new(telemetry, to, connector, inputs, run))
+        });
+        if let Some(exporter) = &exporter {
+            endless.spawn(Arc::clone(exporter).run());
+        }
         for provider in settings.providers.iter() {
             let client = Client {
                 upstream: settings.upstream.clone(),
@@ -138,6 +163,7 @@ impl Server {
             datagrams: Vec::new(),
             doors: JoinSet::new(),
             endless,
+            exporter,
         })
     }
 
@@ -276,6 +302,9 @@ impl Server {
         // What was asked in the last moment is to be in the log, too.
         for socket in &self.datagrams {
             dns::drain_udp(&self.egress, socket);
+        }
+        if let Some(exporter) = &self.exporter {
+            exporter.finish().await;
         }
     }
 }

@@ -16,6 +16,7 @@ mod rewrite;
 mod scan;
 mod spend;
 mod target;
+mod telemetry;
 mod variables;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -37,6 +38,7 @@ pub use self::{
     scan::{ScanMode, ScanSettings},
     spend::{RawSpend, RawWeights},
     target::{Scheme, Target},
+    telemetry::{RawTelemetry, TelemetrySettings},
 };
 pub(crate) use self::{parse::is_identifier, target::check_base_path};
 use crate::{
@@ -72,6 +74,8 @@ pub struct Settings {
     pub spend: SpendLimits,
     /// Which models may be used.
     pub models: ModelRules,
+    /// Where telemetry is sent to, if it is.
+    pub telemetry: Option<TelemetrySettings>,
 }
 
 /// How upstreams are reached, checked.

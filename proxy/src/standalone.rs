@@ -19,7 +19,7 @@ use self::follow::read;
 use crate::{
     credential::{
         Credential, Credentials,
-        follow::{Followed, take},
+        follow::{Followed, take, take_telemetry},
         runner::Runner,
     },
     provider::{Provider, Providers},
@@ -115,7 +115,8 @@ pub(crate) fn start(
             .push(String::from_utf8_lossy(&pem).into_owned());
     }
     let mut faults = Vec::new();
-    let followed = take(&mut raw.providers, &variable, &mut faults);
+    let mut followed = take(&mut raw.providers, &variable, &mut faults);
+    followed.extend(take_telemetry(&mut raw.telemetry, &variable, &mut faults));
     let tokens = raw.log.token_usage.take().map(append).transpose()?;
     let requests = match raw.log.requests.take() {
         Some(path) => append(path)?,

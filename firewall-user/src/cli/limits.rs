@@ -37,6 +37,9 @@ pub struct LimitArgs {
     /// Look for secrets in what is sent: off, warn, or block
     #[arg(long, value_name = "MODE")]
     pub scan: Option<Scan>,
+    /// Send metrics to this OpenTelemetry collector, over OTLP
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
 }
 
 /// What becomes of a request in which a secret is found.

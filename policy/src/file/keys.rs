@@ -45,6 +45,7 @@ keys! {
     Rewrite = "rewrite";
     Retry = "retry";
     Sandbox = "sandbox";
+    Telemetry = "telemetry";
     Url = "url";
     NoProxy = "no-proxy";
     Rule = "rule";
@@ -75,6 +76,7 @@ impl Key {
         Self::Rewrite,
         Self::Retry,
         Self::Sandbox,
+        Self::Telemetry,
     ];
     /// Those of `dns`.
     pub(crate) const DNS: &[Self] = &[Self::Answers, Self::Servers];

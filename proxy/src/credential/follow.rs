@@ -12,13 +12,24 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use http::{HeaderName, header};
 use zeroize::Zeroizing;
 
 use super::{
-    Credential, MAX_CREDENTIAL,
+    Credential, MAX_CREDENTIAL, TELEMETRY,
     federation::{CLIENT_SECRET, OIDC_TOKEN, REFRESH_TOKEN},
 };
-use crate::settings::{RawAccessKey, RawCredential, RawProvider};
+use crate::settings::{RawAccessKey, RawCredential, RawProvider, RawTelemetry};
+
+/// What a request to a collector has of its own.
+const OWN_HEADERS: [HeaderName; 6] = [
+    header::HOST,
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::USER_AGENT,
+];
 
 /// How long a command may take.
 pub const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -295,6 +306,41 @@ fn access_key(
     Err(faults)
 }
 
+/// Takes the references out of what says where telemetry is sent to.
+pub fn take_telemetry(
+    telemetry: &mut RawTelemetry,
+    variable: &impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
+    faults: &mut Vec<String>,
+) -> Vec<Followed> {
+    let bearer = telemetry.bearer.take().into_iter();
+    let bearer = bearer.map(|it| ("telemetry.bearer".to_owned(), String::new(), it));
+    let headers = std::mem::take(&mut telemetry.headers).into_iter();
+    let headers = headers.map(|(name, it)| (format!("telemetry.headers.{name}"), name, it));
+    let mut found = Vec::new();
+    for (setting, name, text) in bearer.chain(headers) {
+        let wrong = match name.parse::<HeaderName>() {
+            Ok(it) if OWN_HEADERS.contains(&it) => Some("the exporter sets this header itself"),
+            Ok(_) => None,
+            Err(_) if name.is_empty() => None,
+            Err(_) => Some("this is no name of a header"),
+        };
+        let reference = match wrong {
+            Some(what) => Err(what.to_owned()),
+            None => Reference::parse(&text, variable),
+        };
+        match reference {
+            Ok(reference) => found.push(Followed {
+                slot: format!("{TELEMETRY}{}", name.to_ascii_lowercase()),
+                setting,
+                reference,
+                refresh: None,
+            }),
+            Err(what) => faults.push(format!("{setting}: {what}")),
+        }
+    }
+    found
+}
+
 /// What tells whether a file is another one than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -528,6 +574,26 @@ mod tests {
         assert!(!looked.is_new(&gone));
         let said = Reference::Command(vec!["/bin/true".to_owned()]);
         assert!(looked.is_new(&said) && looked.is_new(&said));
+    }
+
+    #[test]
+    fn a_collectors_headers_are_taken_out_too() {
+        let mut telemetry: RawTelemetry = toml::from_str(
+            "otlp = 'https://x.test'\nbearer = 'env:TOKEN'\n\
+             [headers]\nX-Team = 'file:/t'\nhost = 'env:H'\n'a b' = 'env:A'\nx-key = 'very-secret'",
+        )
+        .unwrap();
+        let mut faults = Vec::new();
+        let found = take_telemetry(&mut telemetry, &|_| None, &mut faults);
+        let found: Vec<_> = found.iter().map(|it| (&*it.slot, &it.reference)).collect();
+        let expected = [
+            ("telemetry:", &Reference::Variable("TOKEN".to_owned())),
+            ("telemetry:x-team", &Reference::File("/t".into())),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(!faults.join("").contains("secret"), "{faults:?}");
+        assert!(!format!("{telemetry:?}").contains("secret"));
     }
 
     #[test]

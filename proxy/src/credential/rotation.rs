@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{Client, Credential, Credentials, Fetcher, keep};
+use super::{Client, Credential, Credentials, Fetcher, TELEMETRY, keep};
 use crate::{
     binding::{Unbound, bound},
     gateway::Current,
@@ -24,7 +24,7 @@ struct Slots {
     currents: BTreeMap<String, Arc<Current>>,
     /// By slot: who fetches with it.
     fetchers: BTreeMap<String, Arc<watch::Sender<()>>>,
-    /// What credentials are fetched with.
+    /// What credentials are fetched with, and what a collector of telemetry is told.
     inputs: Arc<ArcSwap<Credentials>>,
     /// Told of each that is put there.
     scanner: Option<Scanner>,
@@ -52,6 +52,9 @@ impl Rotation {
     ) -> Self {
         let (mut currents, mut fetchers) = (BTreeMap::new(), BTreeMap::new());
         let mut inputs = Credentials::new();
+        for (slot, credential) in credentials.iter().filter(|it| it.0.starts_with(TELEMETRY)) {
+            inputs.insert(slot, credential.clone());
+        }
         for provider in providers.iter().filter(|it| credentials.serve(it)) {
             let current = Current::new(Arc::clone(provider), scanner.clone());
             if let Some(federation) = &provider.federation {
@@ -76,10 +79,10 @@ impl Rotation {
             currents,
             fetchers,
             inputs: Arc::new(ArcSwap::from_pointee(inputs)),
+            scanner,
         }))
     }
 
-            scanner,
     /// Serves all later requests with `credential`, or fetches all later tokens with it.
     ///
     /// # Errors
@@ -89,7 +92,8 @@ impl Rotation {
         if !self.has(slot) {
             return Err(NotReplaced::NoSuchSlot(slot.to_owned()));
         }
-        if let Some(changed) = self.0.fetchers.get(slot) {
+        let changed = self.0.fetchers.get(slot);
+        if changed.is_some() || slot.starts_with(TELEMETRY) {
             let scanner = self.0.scanner.as_ref();
             scanner
                 .map_or(Ok(()), |it| it.learn(slot, credential))
@@ -99,7 +103,9 @@ impl Rotation {
                 inputs.insert(slot, credential.clone());
                 inputs
             });
-            changed.send_replace(());
+            if let Some(changed) = changed {
+                changed.send_replace(());
+            }
             return Ok(());
         }
         let current = self.0.currents.get(slot);
@@ -131,7 +137,9 @@ impl Rotation {
             let mut slots = self.0.fetchers.keys();
             slots.any(|it| it.rsplit_once('.').is_some_and(|it| it.0 == provider))
         };
-        self.0.fetchers.contains_key(slot) || (self.0.currents.contains_key(slot) && !fetched(slot))
+        let told = slot.starts_with(TELEMETRY) && self.0.inputs.load().get(slot).is_some();
+        told || self.0.fetchers.contains_key(slot)
+            || (self.0.currents.contains_key(slot) && !fetched(slot))
     }
 
     /// What keeps a provider's token fresh, if its tokens are fetched.
@@ -147,6 +155,11 @@ impl Rotation {
         let inputs = Arc::clone(&self.0.inputs);
         let fetcher = Fetcher::new(client, &provider.name, federation, inputs);
         Some(keep(provider.name.clone(), fetcher, current, changed))
+    }
+
+    /// What is used otherwise than by being injected.
+    pub(crate) fn inputs(&self) -> Arc<ArcSwap<Credentials>> {
+        Arc::clone(&self.0.inputs)
     }
 
     /// Names of the providers that can be served.

@@ -17,9 +17,7 @@ impl Egress {
     /// Writes a finding down, with nothing that could hold it.
     pub(crate) fn write_leak(&self, question: &Question, finding: &Finding) {
         let blocks = self.scanner.as_ref().is_some_and(Scanner::blocks);
-        if blocks {
-            self.open().count_denied();
-        }
+        self.count_leak(question.door, blocks);
         let mut question = question.clone();
         question.request = None;
         let write = |to: &mut Line<'_>| {
@@ -36,12 +34,18 @@ impl Egress {
 }
 
 impl Egress {
+    fn count_leak(&self, door: Door, blocks: bool) {
+        let reason = Reason::SecretLeak.name();
+        if blocks {
+            self.open().count_denied();
+            self.telemetry.decision(door.name(), "deny", Some(reason));
+        }
+    }
+
     /// Writes down that the name of a DNS query holds a secret, without the name.
     pub(crate) fn write_name_leak(&self, finding: &Finding, peer: Option<&Peer>) {
         let blocks = self.scanner.as_ref().is_some_and(Scanner::blocks);
-        if blocks {
-            self.open().count_denied();
-        }
+        self.count_leak(Door::Dns, blocks);
         self.audit.add(|to| {
             self.begin_line(to, Door::Dns, if blocks { "deny" } else { "allow" });
             to.plain("scheme", "dns");

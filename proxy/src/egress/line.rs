@@ -31,6 +31,8 @@ pub(crate) struct Carried {
 impl Egress {
     pub(super) fn write_denial(&self, denial: &Denial) {
         self.open.count_denied();
+        let (door, reason) = (denial.question.door.name(), denial.reason.name());
+        self.telemetry.decision(door, "deny", Some(reason));
         self.audit.add(|line| {
             self.begin(line, &denial.question, "deny");
             rule(line, denial.rule.as_ref());
@@ -50,6 +52,9 @@ impl Egress {
         failed: Option<&'static str>,
     ) {
         self.open.count_allowed(carried);
+        let reason = permit.audited.map(|it| it.name()).or(failed);
+        let door = permit.question.door.name();
+        self.telemetry.decision(door, "allow", reason);
         self.audit.add(|line| {
             self.begin(line, &permit.question, "allow");
             rule(line, permit.rule.as_ref());

@@ -14,6 +14,7 @@ use crate::{
     gateway::Link,
     refusal::{Fault, Refusal, UpstreamFault},
     spend::Ticket,
+    telemetry::Exchange,
     usage::{Reader, Usage},
 };
 
@@ -58,6 +59,8 @@ pub(crate) struct Record {
     /// How often the request was sent again.
     retries: u32,
     first_byte: Option<Duration>,
+    /// Until the first bytes of the body.
+    first_chunk: Option<Duration>,
     response_bytes: u64,
     /// Bytes of the other direction, where the guard does not count them.
     tunnelled: u64,
@@ -96,6 +99,7 @@ impl Record {
             upstream_request_id: None,
             retries: 0,
             first_byte: None,
+            first_chunk: None,
             response_bytes: 0,
             tunnelled: 0,
             complete: false,
@@ -204,6 +208,9 @@ impl Record {
     /// Bytes of the answer's body go to the workload.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if self.response_bytes == 0 && self.streaming {
+            self.first_chunk = Some(self.started.elapsed());
+        }
         self.response_bytes += count;
         if let Some(ticket) = self.ticket() {
             ticket.sent(count);
@@ -217,12 +224,20 @@ impl Record {
     pub(crate) fn answer_in_tunnel(&mut self, usage: &Usage, began: Instant, bytes: u64) {
         self.streaming = true;
         self.account(usage, began.elapsed(), bytes);
+        self.tell(usage, Some(began.elapsed()));
         if let Some(ticket) = self.ticket() {
             ticket.answered(usage, bytes);
         }
         let all = self.usage.get_or_insert_default();
         all.tokens += usage.tokens;
         all.model.clone_from(&usage.model);
+    }
+
+    /// Tells what an answer cost; of one of several in a tunnel, also how long it took.
+    fn tell(&self, usage: &Usage, duration: Option<Duration>) {
+        let provider = self.link.provider();
+        let of = (&*provider.name, &*provider.target.host, &*self.path);
+        self.link.shared().telemetry.answer(of, usage, duration);
     }
 
     fn account(&self, usage: &Usage, duration: Duration, bytes: u64) {
@@ -258,6 +273,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         if let Some(usage) = self.reader.take().and_then(Reader::finish) {
             self.account(&usage, self.started.elapsed(), self.response_bytes);
+            self.tell(&usage, None);
             let complete = self.complete;
             if let Some(ticket) = self.ticket() {
                 match complete {
@@ -276,6 +292,27 @@ impl Drop for Record {
             return;
         }
         let shared = link.shared();
+        let finding = link.finding();
+        let reason = match self.fault {
+            Some(fault) => Some(fault.name()),
+            // Dropped before there was anything to say, or in the middle of saying it.
+            None if finding.is_some() => Some(Refusal::SecretLeak.name()),
+            None if !self.complete => Some("workload_gone"),
+            None => None,
+        };
+        shared.telemetry.exchange(&Exchange {
+            provider: &link.provider().name,
+            host: &link.provider().target.host,
+            path: &self.path,
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            status: self.status,
+            decision: self.decision.name(),
+            reason,
+            duration: self.started.elapsed(),
+            first_chunk: self.first_chunk,
+            usage: self.usage.as_ref(),
+            tunnel: self.status == Some(StatusCode::SWITCHING_PROTOCOLS),
+        });
         shared.log.add(|line| {
             line.plain("event", "request");
             if let Some(run) = &shared.run {
@@ -291,17 +328,10 @@ impl Drop for Record {
                 line.number("status", status.as_u16());
             }
             line.plain("decision", self.decision.name());
-            let finding = link.finding();
-            match self.fault {
-                Some(fault) => line.plain("reason", fault.name()),
-                // Dropped before there was anything to say, or in the middle of saying it.
-                None if finding.is_some() => {
-                    line.plain("reason", Refusal::SecretLeak.name());
-                }
-                None if !self.complete => line.plain("reason", "workload_gone"),
-                None => {}
+            if let Some(reason) = reason {
+                line.plain("reason", reason);
             }
-            if let Some(finding) = finding {
+            if let Some(finding) = &finding {
                 line.text("finding", &finding.to_string());
             }
             line.truth("complete", self.complete);

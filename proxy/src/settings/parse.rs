@@ -7,7 +7,7 @@ use keyward_policy::{Policy, PolicyError};
 
 use super::{
     Dns, Limits, RawCredential, RawSettings, RawUpstream, Resolution, Retry, Rewrite, ScanSettings,
-    Settings, SettingsError, UpstreamProxy, UpstreamSettings,
+    Settings, SettingsError, TelemetrySettings, UpstreamProxy, UpstreamSettings,
     target::{check_host, split_port},
 };
 use crate::provider::Providers;
@@ -59,6 +59,7 @@ impl TryFrom<RawSettings> for Settings {
         let rewrite = Rewrite::parse(&raw.rewrite, &mut faults);
         let spend = super::spend::parse(&raw.spend, &mut faults);
         let models = super::models::parse(&raw.models, &mut faults);
+        let telemetry = TelemetrySettings::parse(&raw.telemetry, &mut faults);
         let policy = Policy::new(&raw.policy).unwrap_or_else(|PolicyError(found)| {
             faults.extend(found.iter().map(|(at, why)| format!("{at}: {why}")));
             Policy::default()
@@ -76,6 +77,7 @@ impl TryFrom<RawSettings> for Settings {
             rewrite,
             spend,
             models,
+            telemetry,
         };
         if faults.is_empty() {
             Ok(settings)
@@ -105,6 +107,12 @@ fn refuse_files(raw: &RawSettings, faults: &mut Vec<String>) {
     );
     refuse(raw.log.requests.is_some(), "log.requests".to_owned());
     refuse(raw.log.token_usage.is_some(), "log.token-usage".to_owned());
+    let telemetry = &raw.telemetry;
+    refuse(telemetry.bearer.is_some(), "telemetry.bearer".to_owned());
+    refuse(
+        !telemetry.headers.is_empty(),
+        "telemetry.headers".to_owned(),
+    );
     for (name, it) in &raw.providers {
         refuse(
             !matches!(it.credential, None | Some(RawCredential::Federated(_))),

@@ -12,7 +12,7 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 
-use super::{RawModels, RawRewrite, RawSpend, ScanMode};
+use super::{RawModels, RawRewrite, RawSpend, RawTelemetry, ScanMode};
 use crate::provider::{AccessKeyVariables, Dialect};
 
 /// Everything that can be set.
@@ -53,6 +53,8 @@ pub struct RawSettings {
     pub spend: RawSpend,
     /// Which models may be used.
     pub models: RawModels,
+    /// Where telemetry is sent to.
+    pub telemetry: RawTelemetry,
     /// Where to write what.
     pub log: RawLog,
 }

@@ -40,6 +40,8 @@ mod streaming;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod transparent;
 #[cfg(test)]
 mod upstream;
