@@ -16,6 +16,7 @@ mod shown;
 mod spans;
 mod tally;
 mod timeline;
+mod tokens;
 pub mod units;
 
 pub use filter::{Filter, VerdictFilter};
@@ -29,3 +30,4 @@ pub use shown::Shown;
 pub use spans::Spans;
 pub use tally::{Denials, HostTally, ReasonTally, Tally, Thing, ThingTally, Totals, sentence};
 pub use timeline::{Slot, Timeline};
+pub use tokens::{Account, AllSpent, Spent, money};

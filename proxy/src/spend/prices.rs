@@ -105,6 +105,12 @@ impl Price {
 }
 
 impl Prices {
+    /// Those that come with keyward.
+    #[must_use]
+    pub fn builtin() -> Self {
+        Self::new(&BTreeMap::new(), &mut Vec::new())
+    }
+
     /// The built-in prices, and `more`, which win.
     pub(crate) fn new(more: &BTreeMap<String, RawPrice>, faults: &mut Vec<String>) -> Self {
         let mut all = BTreeMap::new();

@@ -32,6 +32,8 @@ pub(super) struct LiveRun {
     pub(super) started: String,
     /// Its log of decisions.
     pub(super) audit: PathBuf,
+    /// Its log of what answers cost.
+    pub(super) tokens: PathBuf,
     /// `None`: it does not tell, because it is just starting or ending, or has nothing but the gateway.
     pub(super) snapshot: Option<Snapshot>,
 }
@@ -45,6 +47,7 @@ impl Look {
             pid: introduction.pid,
             started: introduction.started,
             audit: introduction.logs.join(Logs::AUDIT),
+            tokens: introduction.logs.join(Logs::TOKENS),
             id,
         });
         Self {

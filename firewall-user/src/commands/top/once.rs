@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::state::{Shown as Run, State};
 use super::view::{denial, place};
 use crate::commands::table::{Align, Table};
-use crate::reading::Shown;
 use crate::reading::units::{bytes, milliseconds};
+use crate::reading::{AllSpent, Shown, money};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -25,7 +25,23 @@ struct One<'a> {
     started: &'a str,
     /// What it tells of itself; null if it does not tell.
     status: Option<&'a Snapshot>,
+    tokens: Vec<Tokens<'a>>,
     recent_denials: Vec<Denied<'a>>,
+}
+
+/// What the answers of one model cost since the run began.
+#[derive(Serialize)]
+struct Tokens<'a> {
+    provider: &'a str,
+    model: &'a str,
+    answers: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+    reasoning_tokens: u64,
+    /// By the prices that come with keyward; null if the model has none.
+    dollars: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -56,6 +72,7 @@ fn one(shown: &Run) -> One<'_> {
         pid: shown.run.pid,
         started: &shown.run.started,
         status: shown.run.snapshot.as_ref(),
+        tokens: tokens(&shown.spent),
         recent_denials: denials
             .map(|denial| Denied {
                 time: denial.line.time.map(|time| time.to_string()),
@@ -70,6 +87,22 @@ fn one(shown: &Run) -> One<'_> {
             })
             .collect(),
     }
+}
+
+fn tokens(spent: &AllSpent) -> Vec<Tokens<'_>> {
+    let rows = spent.rows().into_iter();
+    let rows = rows.map(|(provider, model, it)| Tokens {
+        provider,
+        model,
+        answers: it.answers,
+        input_tokens: it.tokens.input,
+        output_tokens: it.tokens.output,
+        cache_read_tokens: it.tokens.cache_read,
+        cache_write_tokens: it.tokens.cache_write,
+        reasoning_tokens: it.tokens.reasoning,
+        dollars: it.dollars(model),
+    });
+    rows.collect()
 }
 
 /// In columns.
@@ -90,6 +123,19 @@ pub(super) fn text(state: &State) -> String {
         match &shown.run.snapshot {
             Some(snapshot) => text.push_str(&connections(snapshot)),
             None => text.push_str("  it does not tell what it is doing\n"),
+        }
+        for (provider, model, it) in shown.spent.rows() {
+            writeln!(
+                text,
+                "  {} {}  {} answers  in {}  out {}  {}",
+                Shown(provider),
+                Shown(model),
+                it.answers,
+                it.read(),
+                it.written(),
+                money(it.dollars(model)),
+            )
+            .unwrap_or_default();
         }
         for it in shown.denials.iter().take(10) {
             let [time, verdict, place, why, who] = denial(it);
@@ -139,7 +185,7 @@ fn connections(snapshot: &Snapshot) -> String {
 mod tests {
     use std::time::Instant;
 
-    use super::super::state::tests::look;
+    use super::super::state::tests::{look, write_accounts};
     use super::*;
 
     fn state() -> State {
@@ -149,8 +195,10 @@ mod tests {
             include_str!("../../reading/samples/enforce.jsonl"),
         )
         .unwrap();
+        write_accounts(log.path());
         let mut state = State::default();
         state.update(look(log.path(), 0), Instant::now());
+        std::fs::remove_file(log.path().with_extension("tokens")).unwrap();
         state
     }
 
@@ -168,6 +216,17 @@ mod tests {
         assert_eq!(
             document["runs"][0]["recent_denials"][3]["name"],
             "github.com"
+        );
+        let tokens = &document["runs"][0]["tokens"][0];
+        assert_eq!(
+            (&tokens["model"], &tokens["answers"]),
+            (&"gpt-5".into(), &2.into())
+        );
+        assert_eq!(tokens["input_tokens"], 100_000);
+        assert!(tokens["dollars"].as_f64().is_some_and(|it| it > 0.1));
+        assert_eq!(
+            document["runs"][0]["tokens"][1]["dollars"],
+            serde_json::Value::Null
         );
         assert_eq!(document["runs"][1]["status"], serde_json::Value::Null);
         assert_eq!(text.matches(char::is_control).count(), 1);

@@ -10,7 +10,7 @@ use std::time::Instant;
 use keyward_proxy::status::Totals;
 
 use super::look::{LiveRun, Look};
-use crate::reading::{Line, Lines, Names, Verdict, is_probe};
+use crate::reading::{Account, AllSpent, Line, Lines, Names, Verdict, is_probe};
 
 /// How much of a log is read when a run is seen first: its last denials are in there.
 const TAIL: u64 = 256 * 1024;
@@ -37,6 +37,8 @@ pub(super) struct Shown {
     pub(super) denials: Vec<Denial>,
     /// How many the kernel has denied since we look.
     pub(super) kernel_denied: u64,
+    /// What answers cost since the run began.
+    pub(super) spent: AllSpent,
 }
 
 /// How fast things go.
@@ -64,6 +66,8 @@ struct Behind {
     names: Names,
     denials: VecDeque<Line>,
     kernel_denied: u64,
+    accounts: Option<Lines<BufReader<File>>>,
+    spent: AllSpent,
 }
 
 /// What rates are made from: what is over, and what has gone through so far.
@@ -122,6 +126,7 @@ impl State {
 impl Behind {
     fn update(&mut self, run: LiveRun, now: Instant) -> Shown {
         self.read_log(&run.audit);
+        self.read_accounts(&run.tokens);
         let sums = Sums::of(&run, self.kernel_denied);
         let rates = match self.last.replace((now, sums)) {
             Some((before, then)) => {
@@ -139,6 +144,22 @@ impl Behind {
                 .map(|line| self.denial(line))
                 .collect(),
             kernel_denied: self.kernel_denied,
+            spent: self.spent.clone(),
+        }
+    }
+
+    /// Reads what was added to the log of what answers cost, at first all of it: these are sums.
+    fn read_accounts(&mut self, tokens: &Path) {
+        if self.accounts.is_none() {
+            self.accounts = Lines::open(tokens).ok().flatten();
+        }
+        let Some(log) = &mut self.accounts else {
+            return;
+        };
+        while let Ok(Some(bytes)) = log.next_line() {
+            if let Some(account) = Account::parse(bytes) {
+                self.spent.add(account);
+            }
         }
     }
 
@@ -225,6 +246,22 @@ pub(super) mod tests {
 
     use super::*;
 
+    /// Three accounts of two models beside a log.
+    pub(crate) fn write_accounts(audit: &Path) {
+        let line = |model: &str, input: u64| {
+            format!(
+                "{{\"event\":\"token_usage\",\"provider\":\"openai\",\"model\":\"{model}\",\"input_tokens\":{input},\
+                 \"output_tokens\":5000,\"cache_read_tokens\":1000}}\n"
+            )
+        };
+        let lines = [
+            line("gpt-5", 90_000),
+            line("own\\u001b[31m", 10),
+            line("gpt-5", 10_000),
+        ];
+        std::fs::write(audit.with_extension("tokens"), lines.concat()).unwrap();
+    }
+
     /// A look at two runs, with the sample log behind the first.
     pub(crate) fn look(audit: &Path, more: u64) -> Look {
         let connection = |host: &str, port, comm: &str, up, down, age_ms| OpenConnection {
@@ -266,6 +303,7 @@ pub(super) mod tests {
             pid: 4711,
             started: "2026-11-23T18:00:00Z".to_owned(),
             audit: audit.to_owned(),
+            tokens: audit.with_extension("tokens"),
             snapshot,
         };
         Look {

@@ -11,10 +11,13 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, TableState};
 
 use super::state::{Denial, Rates, Shown as Run, State};
 use crate::reading::units::{bytes, milliseconds};
-use crate::reading::{Shown, sentence};
+use crate::reading::{Shown, money, sentence};
 
 /// Most rows for runs; a host that has more scrolls them.
 const MAX_RUNS: u16 = 8;
+
+/// Most rows for models.
+const MAX_MODELS: u16 = 6;
 
 /// Most connections that rows are made for: more than any screen has lines.
 const MAX_ROWS: usize = 500;
@@ -24,10 +27,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
     let runs = u16::try_from(state.runs.len())
         .unwrap_or(MAX_RUNS)
         .clamp(1, MAX_RUNS);
-    let [head, top, middle, bottom] = Layout::vertical([
+    let spent = state.selected().map_or(0, |run| run.spent.rows().len());
+    let spent = u16::try_from(spent).unwrap_or(MAX_MODELS).min(MAX_MODELS);
+    let [head, top, middle, tokens, bottom] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(runs + 2),
         Constraint::Fill(3),
+        // With a title and a heading, if there are any.
+        Constraint::Length(if spent == 0 { 0 } else { spent + 2 }),
         Constraint::Fill(2),
     ])
     .areas(frame.area());
@@ -41,6 +48,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
     all_runs(frame, top, state);
     if let Some(run) = state.selected() {
         connections(frame, middle, run);
+        if !run.spent.is_empty() {
+            spent_tokens(frame, tokens, run);
+        }
         denials(frame, bottom, run);
     }
 }
@@ -157,6 +167,39 @@ fn connections(frame: &mut Frame<'_>, area: Rect, run: &Run) {
         Shown(&run.run.id),
         open.len()
     );
+    let table = Table::new(rows, widths)
+        .header(Row::new(heads).style(quiet()))
+        .block(titled(&title));
+    frame.render_widget(table, area);
+}
+
+fn spent_tokens(frame: &mut Frame<'_>, area: Rect, run: &Run) {
+    let rows = run.spent.rows();
+    let dollars: f64 = rows.iter().filter_map(|it| it.2.dollars(it.1)).sum();
+    let title = format!("Tokens ({})", money(Some(dollars)));
+    let rows = rows.iter().map(|(provider, model, it)| {
+        Row::new([
+            Shown(provider).to_string(),
+            Shown(model).to_string(),
+            it.answers.to_string(),
+            it.read().to_string(),
+            it.tokens.cache_read.to_string(),
+            it.written().to_string(),
+            money(it.dollars(model)),
+        ])
+    });
+    let widths = [
+        Constraint::Fill(1),
+        Constraint::Fill(2),
+        Constraint::Length(8),
+        Constraint::Length(12),
+        Constraint::Length(12),
+        Constraint::Length(12),
+        Constraint::Length(9),
+    ];
+    let heads = [
+        "PROVIDER", "MODEL", "ANSWERS", "IN", "CACHED", "OUT", "COST",
+    ];
     let table = Table::new(rows, widths)
         .header(Row::new(heads).style(quiet()))
         .block(titled(&title));
@@ -293,7 +336,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::super::look::Look;
-    use super::super::state::tests::look;
+    use super::super::state::tests::{look, write_accounts};
     use super::*;
 
     fn drawn(state: &State, width: u16, height: u16) -> String {
@@ -309,6 +352,7 @@ mod tests {
             include_str!("../../reading/samples/enforce.jsonl"),
         )
         .unwrap();
+        write_accounts(log.path());
         let (mut state, now) = (State::default(), Instant::now());
         for (more, seconds) in [(0, 0), (10_000, 2)] {
             let mut look = look(log.path(), more);
@@ -318,12 +362,13 @@ mod tests {
                 .for_each(|run| run.started = String::new());
             state.update(look, now + Duration::from_secs(seconds));
         }
+        std::fs::remove_file(log.path().with_extension("tokens")).unwrap();
         state
     }
 
     #[test]
     fn what_goes_on_is_on_the_screen() {
-        insta::assert_snapshot!(drawn(&state(), 120, 24));
+        insta::assert_snapshot!(drawn(&state(), 120, 30));
     }
 
     #[test]
