@@ -129,7 +129,7 @@ mod tests {
             all.add(Account::parse(&line("openai", model, input)).unwrap());
         }
         let rows = all.rows();
-        let found: Vec<_> = rows
+        let found = rows
             .iter()
             .map(|it| (it.1, it.2.answers, it.2.read(), it.2.written()));
         assert_eq!(
