@@ -200,6 +200,6 @@ fn every_key_is_described() {
     }
     let mut found = 0;
     walk(&schema, &mut found);
-    assert_eq!(found, 27, "{schema:#}");
+    assert_eq!(found, 33, "{schema:#}");
     assert!(schema.to_string().contains("2020-12"));
 }
