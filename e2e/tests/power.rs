@@ -74,5 +74,7 @@ fn keywards(directory: &str) -> Vec<String> {
     names
         .map(|it| it.file_name().into_string().unwrap())
         .filter(|name| directory == "/run/keyward" || name.starts_with("keyward-"))
+        // Programs that are kept for the next run are no run's.
+        .filter(|name| name != "keyward-spare")
         .collect()
 }
