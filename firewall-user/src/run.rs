@@ -67,11 +67,12 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
         &settings.credentials,
     )?;
     files.extend(settings.one_shot.take_library());
+    settings.view.lay_over_etc(files);
     let confinement = &settings.confinement;
     let filter = seccomp::compile(confinement.user_namespaces)?;
     let landlock = Restrictions::for_run(
         confinement.user_namespaces,
-        None,
+        settings.view.writable(),
         &confinement.allow_degraded,
     )?;
     let hierarchies = Hierarchies::find()?;
@@ -88,7 +89,6 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
     let prepared = Prepared {
         settings,
         core_limit,
-        files,
         filter,
         landlock,
         limits,
@@ -118,7 +118,6 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
 struct Prepared {
     settings: RunSettings,
     core_limit: CoreLimit,
-    files: Vec<files::PrivateFile>,
     filter: seccomp::Filter,
     landlock: Restrictions,
     limits: Limits,
@@ -136,7 +135,6 @@ fn guarded(
     let Prepared {
         settings,
         core_limit,
-        files,
         filter,
         landlock,
         limits,
@@ -144,6 +142,7 @@ fn guarded(
         signals,
     } = prepared;
     let logs = Logs::create(&settings.log_dir, run.id())?;
+    let state = run.make_state()?;
     // The proxy's process takes a while to come up and needs nothing yet, so it is started first. Forked while there
     // is one thread; what it is to know it learns later, over its socket.
     let mut proxy = ProxyProcess::spawn(run.id(), &logs.proxy)?;
@@ -178,6 +177,7 @@ fn guarded(
         limits,
         identity: &settings.identity,
         policy: &settings.policy,
+        exposed: &settings.view.exposures,
     });
     let mut introduction = Introduction {
         pid: Pid::this().as_raw(),
@@ -197,7 +197,8 @@ fn guarded(
         environment: settings.environment,
         identity: settings.identity,
         directory: settings.directory,
-        files,
+        view: settings.view,
+        state,
         seccomp: filter,
         landlock,
         allow_degraded: settings.confinement.allow_degraded,
@@ -272,6 +273,7 @@ fn guarded(
     let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
     let spare = collect(&mut leftovers, programs.detach());
     collect(&mut leftovers, hierarchies.remove(run.id()));
+    collect(&mut leftovers, runs::remove_state(run.id()));
     collect(
         &mut leftovers,
         proxy.stop().context("cannot stop keyward-proxy"),
