@@ -5,7 +5,7 @@
 //! exists; whatever was made by then is torn down in the reverse order, as it is at the end of every run.
 
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -48,8 +48,10 @@ pub struct Finished {
     pub limits: Limits,
     /// What the limits did.
     pub reached: Reached,
+    /// What the command made that programs outside take orders from.
+    pub planted: Vec<PathBuf>,
     /// Where the logs are.
-    pub log_directory: std::path::PathBuf,
+    pub log_directory: PathBuf,
     /// What could not be torn down.
     pub leftovers: Vec<anyhow::Error>,
 }
@@ -192,6 +194,7 @@ fn guarded(
         posture,
     };
     let (followed, identity) = (settings.followed, settings.identity.clone());
+    let mut planted = settings.view.missing.clone();
     let plan = Plan {
         command: settings.command,
         environment: settings.environment,
@@ -282,6 +285,8 @@ fn guarded(
     if let Some(spare) = spare {
         collect(&mut leftovers, spare.keep(&run.pins()));
     }
+    planted.retain(|it| it.symlink_metadata().is_ok());
+    planted.iter().for_each(|it| audit.planted(it));
     if let Ok(outcome) = &outcome {
         audit.ended(exit_status(outcome));
     }
@@ -292,6 +297,7 @@ fn guarded(
         packets_stopped,
         limits,
         reached,
+        planted,
         log_directory: logs.directory().to_owned(),
         leftovers,
     })

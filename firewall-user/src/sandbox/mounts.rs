@@ -73,7 +73,9 @@ pub fn enter(view: &View, surroundings: Surroundings<'_>) -> Result<()> {
     if let Some(terminal) = terminal {
         devices::show_terminal(&terminal)?;
     }
-    stage.strike()
+    stage.strike()?;
+    // Where it is now may be below something that has been mounted since.
+    std::env::set_current_dir("/").context("cannot leave the working directory")
 }
 
 /// Whether what is mounted below comes along.

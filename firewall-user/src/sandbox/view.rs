@@ -48,6 +48,8 @@ pub struct View {
     pub places: BTreeMap<PathBuf, Place>,
     /// Holes that were asked for.
     pub exposures: Vec<Exposure>,
+    /// Files that would be protected, were they there: if the command makes one, people should know.
+    pub missing: Vec<PathBuf>,
     /// What people should know of it.
     pub notes: Vec<String>,
 }
@@ -222,6 +224,7 @@ impl<'a> Planner<'a> {
                 gid: asked.identity.gid,
                 places: BTreeMap::new(),
                 exposures: Vec::new(),
+                missing: Vec::new(),
                 notes: Vec::new(),
             },
             homes,

@@ -51,6 +51,7 @@ impl Planner<'_> {
         while let Some(part) = parts.next() {
             at.push(part);
             let Ok(metadata) = fs::symlink_metadata(&at) else {
+                self.view.missing.push(root.join(path));
                 return;
             };
             let last = parts.peek().is_none();
