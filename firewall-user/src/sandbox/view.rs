@@ -103,8 +103,7 @@ pub struct Exposure {
 impl fmt::Display for Exposure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.path.display(), self.flag)?;
-        self.danger
-            .map_or(Ok(()), |danger| write!(f, ": {danger}"))
+        self.danger.map_or(Ok(()), |danger| write!(f, ": {danger}"))
     }
 }
 
