@@ -208,7 +208,7 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// What runs have made on this machine and not removed: cgroups, pins, locks. Other tests have some, too, so compare
+/// What runs have made on this machine and not removed: cgroups, pins, locks, files. Other tests have some, too, so compare
 /// by the names of the runs that `logs` knows.
 pub fn leftovers(host: &Host) -> BTreeSet<PathBuf> {
     let runs = fs::read_dir(host.log_dir()).into_iter().flatten().flatten();
@@ -219,6 +219,7 @@ pub fn leftovers(host: &Host) -> BTreeSet<PathBuf> {
             hierarchy.join(format!("keyward-{run}")),
             Path::new("/sys/fs/bpf").join(format!("keyward-{run}")),
             Path::new("/run/keyward").join(&run),
+            Path::new("/var/lib/keyward").join(&run),
         ]
     })
     .filter(|path| path.exists())

@@ -158,7 +158,10 @@ impl<'a> World<'a> {
             .args(flags)
             .args(["--env", "PROBE_PROXY=172.30.0.30:3128"])
             .arg("--env")
-            .arg(format!("HOME={}", self.home().display()));
+            .arg(format!("HOME={}", self.home().display()))
+            // The home is in it, and what is written there is looked at afterwards.
+            .arg("--writable")
+            .arg(self.host.scratch());
         for name in TRUST {
             command.env(name, &self.ca).args(["--env", name]);
         }
@@ -194,8 +197,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// The machine's, and the one that commands run as, with a home and a shell: some programs insist on that. The
-/// workload has an `/etc` without the mounts of this one, and so without that user.
+/// The machine's, and the one that commands run as, with a home and a shell: some programs insist on that.
 fn users(directory: &Path) -> String {
     let home = directory.join("home");
     fs::create_dir(&home).expect("a home");

@@ -2,7 +2,7 @@
 //! Debian's Chromium, headless, behind the firewall: pages of an allowed host load, whatever it asks of others is
 //! refused, and it offers no encrypted ClientHello, which nobody could judge.
 //!
-//! Its own sandbox is off, as in most containers: keyward refuses user namespaces to the workload.
+//! Its own sandbox is on: it makes a user namespace in keyward's.
 #![cfg(test)]
 
 #[path = "browser/client_hello.rs"]
@@ -27,7 +27,7 @@ const PAGE: &str = "<!doctype html><title>page</title><body><p>page is here</p>\
 const SAID: &str = "<script>function said(text) { document.body.append(text + '. ') }</script>";
 
 /// What Chromium does without being asked is off, so that nothing else is in the log.
-const CHROMIUM: &str = "timeout 60 chromium --headless --no-sandbox --disable-gpu --no-first-run \
+const CHROMIUM: &str = "timeout 60 chromium --headless --disable-gpu --no-first-run \
     --disable-background-networking --disable-component-update --disable-sync --disable-domain-reliability \
     --disable-client-side-phishing-detection --disable-dev-shm-usage --user-data-dir=$HOME/PROFILE --dump-dom";
 

@@ -275,6 +275,9 @@ fn keyward_run(
         ])
         .arg("--log-dir")
         .arg(logs)
+        // The lab's programs and files stand for the host's own, which a command sees; its `/tmp` is another.
+        .arg("--mount")
+        .arg(format!("{0}:{0}:ro", lab.shared().display()))
         .args(["--openai-api-target", "https://upstream.test"]);
     let flags: Vec<_> = attempts
         .iter()

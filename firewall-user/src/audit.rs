@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use firewall_common::{Event, Hook, MalformedEvent, Reason};
 use jiff::{SignedDuration, Timestamp};
@@ -106,6 +107,15 @@ impl Audit {
         let line = json!({
             "time": Timestamp::now().to_string(), "run": self.run, "event": "one_shot",
             "variables": names,
+        });
+        self.append(line_bytes(&line));
+    }
+
+    /// Writes down that the command made a file that programs outside take orders from.
+    pub fn planted(&mut self, path: &Path) {
+        let line = json!({
+            "time": Timestamp::now().to_string(), "run": self.run, "event": "planted",
+            "path": path.to_string_lossy(),
         });
         self.append(line_bytes(&line));
     }

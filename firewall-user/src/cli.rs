@@ -12,6 +12,7 @@ use self::providers::credential_variables;
 use crate::endpoints;
 
 mod confine;
+mod files;
 mod limits;
 mod logs;
 mod policy;
@@ -20,6 +21,7 @@ mod selftest;
 mod status;
 
 pub use confine::*;
+pub use files::*;
 pub use limits::*;
 pub use logs::*;
 pub use policy::*;
@@ -166,6 +168,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub limits: LimitArgs,
+
+    #[command(flatten)]
+    pub files: FileArgs,
 
     #[command(flatten)]
     pub egress: EgressArgs,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use firewall_common::Endpoints;
 use keyward_proxy::credential::Credentials;
@@ -35,6 +36,8 @@ pub struct Requested {
     pub exclude: Vec<OsString>,
     /// From `--env-file` and then `--env`, in that order.
     pub explicit: Vec<(OsString, OsString)>,
+    /// How programs find the sockets that flags of their own open (`--ssh-agent`).
+    pub holes: Vec<(OsString, OsString)>,
     /// Whether clients are told of the explicit proxy.
     pub explicit_proxy: ExplicitProxy,
     /// `--one-shot`.
@@ -134,6 +137,7 @@ impl Environment {
         }
         requested.one_shot.add_to(&mut variables);
         notes.extend(requested.one_shot.note());
+        variables.extend(requested.holes.iter().cloned());
         let faults = preflight(&variables, providers, credentials, command);
         if faults.is_empty() {
             Ok(Self { variables, notes })
@@ -145,6 +149,11 @@ impl Environment {
     /// The variables.
     pub fn variables(&self) -> &Variables {
         &self.variables
+    }
+
+    /// `HOME`, as the command has it.
+    pub fn home(&self) -> Option<&Path> {
+        self.variables.get(OsStr::new("HOME")).map(Path::new)
     }
 
     /// What was left out although it was asked for, in plain words.

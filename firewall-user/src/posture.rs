@@ -13,6 +13,7 @@ use crate::features::{self, Feature};
 use crate::reading::units;
 use crate::sandbox::landlock::Restrictions;
 use crate::sandbox::seccomp::{Filter, UserNamespaces};
+use crate::sandbox::view::Exposure;
 use crate::sys;
 use crate::user::Identity;
 
@@ -106,6 +107,8 @@ pub struct Parts<'a> {
     pub identity: &'a Identity,
     /// What it may reach.
     pub policy: &'a RawPolicy,
+    /// What of the host's files, sockets and devices was opened for it.
+    pub exposed: &'a [Exposure],
 }
 
 impl Posture {
@@ -119,6 +122,7 @@ impl Posture {
             limits,
             identity,
             policy,
+            exposed,
         } = parts;
         let in_force = |name, detail: String| Layer::new(name, State::InForce, detail);
         let mut degraded = Vec::new();
@@ -174,7 +178,7 @@ impl Posture {
             kernel: features::kernel(),
             layers,
             degraded,
-            exposures: exposures(identity, policy),
+            exposures: exposures(identity, policy, exposed),
         }
     }
 
@@ -243,8 +247,8 @@ fn describe_limits(limits: &Limits) -> String {
 }
 
 /// What was opened by flags or files, beyond names.
-fn exposures(identity: &Identity, policy: &RawPolicy) -> Vec<String> {
-    let mut exposures = Vec::new();
+fn exposures(identity: &Identity, policy: &RawPolicy, exposed: &[Exposure]) -> Vec<String> {
+    let mut exposures: Vec<_> = exposed.iter().map(ToString::to_string).collect();
     if identity.uid.is_root() {
         exposures.push("the command runs as root, which owns files that root runs".to_owned());
     }

@@ -57,6 +57,13 @@ pub fn write(finished: &Finished, out: &mut impl Write) -> io::Result<()> {
         )?;
     }
     write_reached(finished, out)?;
+    for path in &finished.planted {
+        writeln!(
+            out,
+            "keyward: the command made {}, from which programs outside take orders: look at it first",
+            path.display()
+        )?;
+    }
     if finished.audit.failed_writes() > 0 {
         writeln!(
             out,

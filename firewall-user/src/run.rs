@@ -5,7 +5,7 @@
 //! exists; whatever was made by then is torn down in the reverse order, as it is at the end of every run.
 
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -48,8 +48,10 @@ pub struct Finished {
     pub limits: Limits,
     /// What the limits did.
     pub reached: Reached,
+    /// What the command made that programs outside take orders from.
+    pub planted: Vec<PathBuf>,
     /// Where the logs are.
-    pub log_directory: std::path::PathBuf,
+    pub log_directory: PathBuf,
     /// What could not be torn down.
     pub leftovers: Vec<anyhow::Error>,
 }
@@ -67,11 +69,12 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
         &settings.credentials,
     )?;
     files.extend(settings.one_shot.take_library());
+    settings.view.lay_over_etc(files);
     let confinement = &settings.confinement;
     let filter = seccomp::compile(confinement.user_namespaces)?;
     let landlock = Restrictions::for_run(
         confinement.user_namespaces,
-        None,
+        settings.view.writable(),
         &confinement.allow_degraded,
     )?;
     let hierarchies = Hierarchies::find()?;
@@ -88,7 +91,6 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
     let prepared = Prepared {
         settings,
         core_limit,
-        files,
         filter,
         landlock,
         limits,
@@ -118,7 +120,6 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
 struct Prepared {
     settings: RunSettings,
     core_limit: CoreLimit,
-    files: Vec<files::PrivateFile>,
     filter: seccomp::Filter,
     landlock: Restrictions,
     limits: Limits,
@@ -136,7 +137,6 @@ fn guarded(
     let Prepared {
         settings,
         core_limit,
-        files,
         filter,
         landlock,
         limits,
@@ -144,6 +144,7 @@ fn guarded(
         signals,
     } = prepared;
     let logs = Logs::create(&settings.log_dir, run.id())?;
+    let state = run.make_state()?;
     // The proxy's process takes a while to come up and needs nothing yet, so it is started first. Forked while there
     // is one thread; what it is to know it learns later, over its socket.
     let mut proxy = ProxyProcess::spawn(run.id(), &logs.proxy)?;
@@ -178,6 +179,7 @@ fn guarded(
         limits,
         identity: &settings.identity,
         policy: &settings.policy,
+        exposed: &settings.view.exposures,
     });
     let mut introduction = Introduction {
         pid: Pid::this().as_raw(),
@@ -192,12 +194,14 @@ fn guarded(
         posture,
     };
     let (followed, identity) = (settings.followed, settings.identity.clone());
+    let mut planted = settings.view.missing.clone();
     let plan = Plan {
         command: settings.command,
         environment: settings.environment,
         identity: settings.identity,
         directory: settings.directory,
-        files,
+        view: settings.view,
+        state,
         seccomp: filter,
         landlock,
         allow_degraded: settings.confinement.allow_degraded,
@@ -272,6 +276,7 @@ fn guarded(
     let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
     let spare = collect(&mut leftovers, programs.detach());
     collect(&mut leftovers, hierarchies.remove(run.id()));
+    collect(&mut leftovers, runs::remove_state(run.id()));
     collect(
         &mut leftovers,
         proxy.stop().context("cannot stop keyward-proxy"),
@@ -280,6 +285,8 @@ fn guarded(
     if let Some(spare) = spare {
         collect(&mut leftovers, spare.keep(&run.pins()));
     }
+    planted.retain(|it| it.symlink_metadata().is_ok());
+    planted.iter().for_each(|it| audit.planted(it));
     if let Ok(outcome) = &outcome {
         audit.ended(exit_status(outcome));
     }
@@ -290,6 +297,7 @@ fn guarded(
         packets_stopped,
         limits,
         reached,
+        planted,
         log_directory: logs.directory().to_owned(),
         leftovers,
     })

@@ -20,6 +20,8 @@ use crate::posture::Posture;
 
 /// Where the locks are.
 const LOCKS: &str = "/run/keyward";
+/// Where what a workload writes is kept that is gone with its run: on disk, for it may be large.
+const STATES: &str = "/var/lib/keyward";
 /// In front of the run's name: the directory in the BPF file system where a run pins its links.
 const PINS_PREFIX: &str = "keyward-";
 
@@ -50,6 +52,17 @@ impl Run {
     /// Where this run pins its eBPF links.
     pub fn pins(&self) -> PathBuf {
         pins_of(&self.id)
+    }
+
+    /// Makes the directory for what the workload writes that is gone with the run. For root alone.
+    pub fn make_state(&self) -> Result<PathBuf> {
+        let path = Path::new(STATES).join(&self.id);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
     }
 
     /// Tells the others on this host what this run is.
@@ -85,7 +98,7 @@ pub struct Sweep {
     pub failures: Vec<String>,
 }
 
-/// Clears away what dead runs left: processes, cgroup, pinned links, lock. Goes on after a failure.
+/// Clears away what dead runs left: processes, cgroup, pinned links, files, lock. Goes on after a failure.
 pub fn sweep(hierarchies: &Hierarchies) -> Sweep {
     let mut sweep = Sweep::default();
     for id in leftovers(hierarchies) {
@@ -125,6 +138,7 @@ fn sweep_one(hierarchies: &Hierarchies, id: &str) -> Result<bool> {
     // The processes go first: while any of them lives, its eBPF links stay.
     hierarchies.remove(id)?;
     ebpf::unpin(&pins_of(id))?;
+    remove_state(id)?;
     remove_if_there(&status_of(id))?;
     fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     drop(lock);
@@ -177,6 +191,17 @@ pub fn status_of(id: &str) -> PathBuf {
     Path::new(LOCKS).join(format!("{id}.status"))
 }
 
+/// Removes what a workload wrote that is gone with its run. No process of it may be left.
+pub fn remove_state(id: &str) -> Result<()> {
+    let path = Path::new(STATES).join(id);
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -190,10 +215,11 @@ pub(crate) fn pins_of(id: &str) -> PathBuf {
     Path::new(ebpf::BPFFS).join(format!("{PINS_PREFIX}{id}"))
 }
 
-/// Every name that has a lock, a cgroup or pins.
+/// Every name that has a lock, a cgroup, pins or files.
 fn leftovers(hierarchies: &Hierarchies) -> Vec<String> {
     let mut ids = names_in(Path::new(LOCKS), "");
     ids.extend(names_in(Path::new(ebpf::BPFFS), PINS_PREFIX));
+    ids.extend(names_in(Path::new(STATES), ""));
     ids.extend(hierarchies.runs());
     ids.sort();
     ids.dedup();

@@ -7,3 +7,4 @@ pub mod landlock;
 pub mod mounts;
 pub mod privileges;
 pub mod seccomp;
+pub mod view;

@@ -29,8 +29,11 @@ use crate::environment::{self, Environment, ExplicitProxy, Requested, Variables}
 use crate::gateway::Asked;
 use crate::one_shot::{self, OneShot};
 use crate::policy;
+use crate::sandbox::view::View;
 use crate::sys;
 use crate::user::Identity;
+
+mod files;
 
 /// A run, ready to be carried out.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct RunSettings {
     pub directory: PathBuf,
     /// Its environment, checked.
     pub environment: Environment,
+    /// What it sees of the host's files.
+    pub view: View,
     /// Whether it gets a terminal of its own.
     pub tty: bool,
     /// How long it may take.
@@ -208,6 +213,8 @@ pub fn resolve(
     let doors = egress.as_ref().map_or(Doors::Closed, |it| source.doors(it));
     let proxy = proxy_settings(&args, gateway, egress.as_ref(), &mut faults);
     let mut requested = requested(&args, &host.variables, &mut faults);
+    let holes = files::holes(&args.files, &host.variables, &mut faults.0);
+    requested.holes = holes.variables;
     let endpoints = endpoints::for_run(args.proxy_ip, doors, &providers);
     if args.proxy_ip.is_loopback() || args.proxy_ip.is_unspecified() || args.proxy_ip.is_multicast()
     {
@@ -250,8 +257,14 @@ pub fn resolve(
             .map_err(|found| found.iter().for_each(|fault| faults.add(fault)))
             .ok()
     });
-    match (identity, directory, environment, egress) {
-        (Some(identity), Some(directory), Some(environment), Some(egress))
+    let view = identity.as_ref().zip(directory.as_ref()).and_then(|whose| {
+        let home = environment.as_ref().and_then(Environment::home);
+        files::view(&args.files, whose, home, holes.sockets)
+            .map_err(|found| faults.0.extend(found))
+            .ok()
+    });
+    match (identity, directory, environment, egress, view) {
+        (Some(identity), Some(directory), Some(environment), Some(egress), Some(view))
             if faults.0.is_empty() =>
         {
             Ok(RunSettings {
@@ -259,6 +272,7 @@ pub fn resolve(
                 identity,
                 directory,
                 environment,
+                view,
                 tty: args.tty,
                 timeout: args.timeout,
                 endpoints,
@@ -301,6 +315,7 @@ fn requested(args: &RunArgs, host: &Variables, faults: &mut Faults) -> Requested
         all: args.env_all,
         exclude: args.exclude_env.clone(),
         explicit,
+        holes: Vec::new(),
         explicit_proxy: if args.egress.proxy_env {
             ExplicitProxy::Told
         } else {

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use nix::unistd::{fchown, getpgrp, pipe2, tcgetpgrp, tcsetpgrp};
@@ -63,6 +63,11 @@ fn inherited() -> Result<(workload::Stdio, Attended)> {
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
     let own = [input.as_fd(), output.as_fd(), error.as_fd()];
     for (index, descriptor) in own.into_iter().enumerate() {
+        ensure!(
+            !is_directory(descriptor),
+            "a standard stream is a directory, by which the command would see all of the host's files\n  \
+             hint: redirect it: </dev/null"
+        );
         if is_socket(descriptor) {
             let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
             let own = descriptor
@@ -137,10 +142,18 @@ fn terminal(identity: &Identity) -> Result<(workload::Stdio, Attended)> {
     Ok((workload::Stdio::Terminal(pair.slave), attended))
 }
 
+fn is_directory(descriptor: BorrowedFd<'_>) -> bool {
+    is_kind(descriptor, SFlag::S_IFDIR)
+}
+
 fn is_socket(descriptor: BorrowedFd<'_>) -> bool {
+    is_kind(descriptor, SFlag::S_IFSOCK)
+}
+
+fn is_kind(descriptor: BorrowedFd<'_>, kind: SFlag) -> bool {
     // A stream that cannot be examined is treated as the worst it may be. One that is closed stays closed.
     match fstat(descriptor) {
-        Ok(status) => SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK,
+        Ok(status) => SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == kind,
         Err(nix::errno::Errno::EBADF) => false,
         Err(_) => true,
     }

@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process;
@@ -17,12 +18,12 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::fstat;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, ttyname};
 
 use crate::environment::Environment;
 use crate::features::{Degraded, Feature, Lacking};
-use crate::sandbox::files::PrivateFile;
 use crate::sandbox::landlock::{self, Restrictions};
+use crate::sandbox::view::View;
 use crate::sandbox::{mounts, privileges, seccomp};
 use crate::sys::clone::{Clone, clone_into_cgroup};
 use crate::timings::Timings;
@@ -54,8 +55,10 @@ pub struct Plan {
     pub identity: Identity,
     /// Where the command starts.
     pub directory: PathBuf,
-    /// Files to lay over `/etc`.
-    pub files: Vec<PrivateFile>,
+    /// What it sees of the host's files.
+    pub view: View,
+    /// Where what it writes to what is not the host's is kept until the run ends.
+    pub state: PathBuf,
     /// The compiled filter.
     pub seccomp: seccomp::Filter,
     /// What Landlock keeps it from.
@@ -100,6 +103,21 @@ impl Stdio {
             Self::Inherit { replaced, .. } => replaced.iter().flatten().map(AsFd::as_fd).collect(),
             Self::Terminal(terminal) => vec![terminal.as_fd()],
         }
+    }
+
+    /// The name on the host of the first stream that is a terminal.
+    fn terminal(&self) -> Option<PathBuf> {
+        let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+        let own = [input.as_fd(), output.as_fd(), error.as_fd()];
+        let streams = match self {
+            Self::Inherit { replaced, .. } => own
+                .into_iter()
+                .zip(replaced)
+                .filter_map(|(own, replaced)| replaced.is_none().then_some(own))
+                .collect(),
+            Self::Terminal(terminal) => vec![terminal.as_fd()],
+        };
+        streams.into_iter().find_map(|it| ttyname(it).ok())
     }
 }
 
@@ -184,7 +202,12 @@ fn become_init(plan: &Plan, enforced: Enforced<'_>, socket: &Socket) -> Result<(
     setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
         .context("cannot enter the network namespace")?;
     timings.lap("init_join");
-    mounts::enter(&plan.files, plan.identity.uid, plan.identity.gid)?;
+    let terminal = plan.stdio.terminal();
+    let surroundings = mounts::Surroundings {
+        state: &plan.state,
+        terminal: terminal.as_deref(),
+    };
+    mounts::enter(&plan.view, surroundings)?;
     timings.lap("init_mounts");
     // Signals wait until init reads them; a default action would end it, and the command with it.
     SigSet::all()

@@ -69,12 +69,14 @@ pub(crate) const TEST: &[Tool] = &[
         "bubblewrap",
         "a sandbox that works inside keyward's",
     ),
+    tool("cc", "gcc", "a client: C"),
     tool(
         "certutil",
         "libnss3-tools",
         "makes Chromium trust the tests' authority",
     ),
     tool("chromium", "chromium", "a client: a browser"),
+    tool("cmake", "cmake", "a client: C"),
     tool("composer", "composer", "a client: packages of PHP"),
     tool("curl", "curl", "a probe, and a client of the gateway"),
     tool("dig", "dnsutils", "a probe: DNS past the system's resolver"),
@@ -92,6 +94,7 @@ pub(crate) const TEST: &[Tool] = &[
     ),
     tool("javac", "default-jdk-headless", "a client: Java"),
     tool("keyctl", "keyutils", "a session with a key in its keyring"),
+    tool("make", "make", "a client: C"),
     tool("mvn", "maven", "a client: artifacts"),
     tool(
         "nft",

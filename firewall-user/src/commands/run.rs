@@ -21,8 +21,15 @@ pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Resul
     }
     let settings = settings::resolve(args, host)?;
     let mut talk = io::stderr();
-    for note in settings.environment.notes().iter().chain(&settings.notes) {
+    let notes = settings.environment.notes().iter();
+    for note in notes.chain(&settings.notes).chain(&settings.view.notes) {
         writeln!(talk, "keyward: {note}")?;
+    }
+    for exposure in &settings.view.exposures {
+        if let Some(danger) = exposure.danger {
+            let (flag, path) = (exposure.flag, exposure.path.display());
+            writeln!(talk, "keyward: {flag} exposes {path}: {danger}")?;
+        }
     }
     if settings.policy.mode == Mode::Audit {
         writeln!(

@@ -73,6 +73,7 @@ fn explicit(name: &str, value: &str) -> Requested {
 }
 
 const ALL: Requested = Requested {
+    holes: Vec::new(),
     explicit_proxy: ExplicitProxy::Untold,
     one_shot: OneShot::NONE,
     all: true,
@@ -212,6 +213,7 @@ fn flags_decide_the_rest() {
 
     let exclude = vec!["TERM".into()];
     let requested = Requested {
+        holes: Vec::new(),
         explicit_proxy: ExplicitProxy::Untold,
         one_shot: OneShot::NONE,
         all: true,

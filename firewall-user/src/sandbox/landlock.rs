@@ -46,7 +46,7 @@ impl Restrictions {
     /// Something is lacking and nobody allowed that.
     pub fn for_run(
         user_namespaces: UserNamespaces,
-        writable: Option<Vec<PathBuf>>,
+        writable: Vec<PathBuf>,
         allowed: &Degraded,
     ) -> Result<Self, Lacking> {
         let there = features::landlock();
@@ -59,7 +59,7 @@ impl Restrictions {
         let judges_files = user_namespaces == UserNamespaces::Refused && decide(Feature::Landlock)?;
         Ok(Self {
             scoped: decide(Feature::LandlockScope)?,
-            writable: writable.filter(|_| judges_files),
+            writable: judges_files.then_some(writable),
         })
     }
 }

@@ -1,35 +1,53 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The workload's view of the file system, in its own mount namespace.
+//! Carries a view of the file system out, in the workload's own mount namespace. What is where, and why, is in
+//! [`super::view`].
 //!
-//! The host's tools, the user's files and the working directory are as they are. What differs: `/proc` shows only the
-//! workload's processes, `/run` is empty (the sockets of container engines, of the name service and of the user's
-//! session are there, and each of them would act for whoever asks), `/etc` has keyward's files laid over it, and
-//! `/sys` (the cgroups, the pinned eBPF links) is read-only.
+//! First every tree that is to be seen is taken as the host has it; then all is made read-only; then the places are
+//! put, what contains before what is contained. So no place hides the source of another.
+//!
+//! What is covered stays covered: the workload has no capability here, and in a user namespace of its own the kernel
+//! holds the mounts together that came from here (`mount_namespaces(7)`, "locked").
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt as _, chown};
-use std::path::Path;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
-use nix::mount::{MsFlags, mount};
-use nix::unistd::{Gid, Uid};
+use anyhow::{Context as _, Result};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::files::PrivateFile;
+use super::view::{Place, Private, View};
 use crate::sys;
 use crate::sys::mount::Attribute;
 
-/// Where keyward's files for `/etc` are put: below the private `/run`.
-const LAYER: &str = "/run/keyward-etc";
+mod devices;
+mod overlay;
+mod point;
+mod processes;
+mod run;
+mod stage;
 
-/// Enough for lock files and sockets; not a place to fill the host's memory from.
-const RUN_OPTIONS: &str = "mode=755,size=16m,nr_inodes=4096";
+use stage::Stage;
 
-/// What of the host's `/run` programs are started from on some distributions. Links and directories, no sockets.
-const KEEP_IN_RUN: &[&str] = &["booted-system", "current-system", "opengl-driver"];
+/// What a private place may be filled with at most. It is in the host's memory, and counts as the workload's.
+const TEMPORARY: &str = "mode=1777,size=50%";
+/// Room for the mount points in it.
+const EMPTY: &str = "mode=755,size=1m,nr_inodes=4096";
+
+/// What is needed besides the view.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// A directory of the run's own, where what is written to overlays is kept.
+    pub state: &'a Path,
+    /// The terminal that is a standard stream of the command, if there is one.
+    pub terminal: Option<&'a Path>,
+}
 
 /// Sets the view up. Runs as root in a new mount and pid namespace; nothing here is seen outside.
-pub fn enter(files: &[PrivateFile], uid: Uid, gid: Gid) -> Result<()> {
+pub fn enter(view: &View, surroundings: Surroundings<'_>) -> Result<()> {
     // First, or all that follows would appear on the host.
     change(
         "/",
@@ -39,73 +57,132 @@ pub fn enter(files: &[PrivateFile], uid: Uid, gid: Gid) -> Result<()> {
     // A program with file capabilities (ping has them on some hosts) could not even be executed: the kernel refuses to
     // run it without what it may not have. So it runs without, and is told what it may not do when it tries.
     give(c"/", Attribute::NoSetuid)?;
-    mount_proc()?;
-    mount_run(uid, gid)?;
-    lay_over_etc(files)?;
-    give(c"/sys", Attribute::ReadOnly)
+    let mut taken = take_all(view)?;
+    let state = take(surroundings.state, Depth::One)?;
+    let terminal = surroundings.terminal.map(|it| take(it, Depth::One));
+    let terminal = terminal.transpose()?;
+    give(c"/", Attribute::ReadOnly)?;
+    // It holds the stage, so it comes before all others.
+    run::mount_run(view.uid, view.gid)?;
+    let stage = Stage::set(&state)?;
+    for (at, place) in &view.places {
+        let taken = taken.remove(at);
+        put(view, &stage, at, place, taken.as_ref())
+            .with_context(|| format!("cannot set up {}", at.display()))?;
+    }
+    if let Some(terminal) = terminal {
+        devices::show_terminal(&terminal)?;
+    }
+    stage.strike()?;
+    // Where it is now may be below something that has been mounted since.
+    std::env::set_current_dir("/").context("cannot leave the working directory")
 }
 
-fn mount_proc() -> Result<()> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>).context("cannot mount /proc")
+/// Whether what is mounted below comes along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    All,
+    One,
 }
 
-fn mount_run(uid: Uid, gid: Gid) -> Result<()> {
-    let kept: Vec<_> = KEEP_IN_RUN
-        .iter()
-        .filter_map(|name| {
-            fs::canonicalize(Path::new("/run").join(name))
-                .ok()
-                .map(|to| (name, to))
-        })
-        .collect();
+/// The host's files for each place that shows some.
+fn take_all(view: &View) -> Result<BTreeMap<PathBuf, OwnedFd>> {
+    let mut taken = BTreeMap::new();
+    for (at, place) in &view.places {
+        let tree = match place {
+            Place::Host { source, writable } => {
+                let tree = take(source, Depth::All)?;
+                if !writable {
+                    sys::mount::set_attribute_of(tree.as_fd(), Attribute::ReadOnly)
+                        .with_context(|| format!("cannot make {} read-only", source.display()))?;
+                }
+                tree
+            }
+            Place::Overlay(layer) => take(&layer.below, Depth::One)?,
+            Place::Private(_) | Place::Copy(_) | Place::Absent => continue,
+        };
+        taken.insert(at.clone(), tree);
+    }
+    Ok(taken)
+}
+
+/// A copy of the mounts at a path, mounted nowhere. The path has no links in it, and is not followed if by now it has:
+/// somebody might be at work there.
+fn take(path: &Path, depth: Depth) -> Result<OwnedFd> {
+    let open = || {
+        let found = point::open(path)?;
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        if depth == Depth::All {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        open_tree(&found, c"", flags)
+    };
+    open().with_context(|| format!("cannot show {}", path.display()))
+}
+
+fn put(
+    view: &View,
+    stage: &Stage,
+    at: &Path,
+    place: &Place,
+    taken: Option<&OwnedFd>,
+) -> Result<()> {
+    match (place, taken) {
+        (Place::Private(Private::Devices), _) => devices::mount_devices(at),
+        (Place::Private(Private::Processes), _) => processes::mount_proc(at, view.uid),
+        (Place::Private(Private::Run), _) => Ok(()),
+        (Place::Private(Private::Temporary), _) => mount_memory(at, TEMPORARY),
+        (Place::Private(Private::Empty), _) => mount_memory(at, EMPTY),
+        (Place::Overlay(layer), Some(below)) => {
+            let point = point::make(at, FileType::Directory, view)?;
+            overlay::mount_overlay(stage, layer, below, &point)
+        }
+        (Place::Host { .. }, Some(tree)) => {
+            let point = point::make(at, kind_of(tree)?, view)?;
+            attach(tree, &point)
+        }
+        (Place::Copy(content), _) => {
+            let copy = stage.copy(content)?;
+            attach(&copy, &point::make(at, FileType::RegularFile, view)?)
+        }
+        (Place::Absent, _) => match point::open(at) {
+            Ok(point) => {
+                let is_directory = kind_of(&point)? == FileType::Directory;
+                attach(&stage.nothing(is_directory)?, &point)
+            }
+            // It has gone by itself.
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
+        (Place::Overlay(_) | Place::Host { .. }, None) => {
+            anyhow::bail!("internal error: it was not taken")
+        }
+    }
+}
+
+fn attach(tree: &OwnedFd, point: &OwnedFd) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(tree, c"", point, c"", flags)?)
+}
+
+fn kind_of(file: &OwnedFd) -> Result<FileType> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode))
+}
+
+/// A file system in memory.
+fn mount_memory(at: &Path, options: &str) -> Result<()> {
+    let point = point::open(at)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(
-        Some("tmpfs"),
-        "/run",
-        Some("tmpfs"),
-        flags,
-        Some(RUN_OPTIONS),
-    )
-    .context("cannot mount /run")?;
-    for (name, target) in kept {
-        let link = Path::new("/run").join(name);
-        std::os::unix::fs::symlink(&target, &link)
-            .with_context(|| format!("cannot make {}", link.display()))?;
-    }
-    let home = Path::new("/run/user").join(uid.to_string());
-    for (path, mode) in [
-        (Path::new("/run/user"), 0o755),
-        (&home, 0o700),
-        (Path::new("/run/lock"), 0o1777),
-    ] {
-        DirBuilder::new()
-            .mode(mode)
-            .create(path)
-            .with_context(|| format!("cannot make {}", path.display()))?;
-    }
-    chown(&home, Some(uid.as_raw()), Some(gid.as_raw()))
-        .with_context(|| format!("cannot give {} to the user", home.display()))
+    mount_at("tmpfs", &point, flags, Some(options))
 }
 
-/// A read-only overlay: our files above, the host's `/etc` below. Directories are merged, so the rest of `/etc` is
-/// there; a file of ours hides the host's, also where that is a link to somewhere else (`resolv.conf` often is).
-fn lay_over_etc(files: &[PrivateFile]) -> Result<()> {
-    let layer = Path::new(LAYER);
-    for file in files {
-        let path = layer.join(&file.path);
-        let parent = path
-            .parent()
-            .ok_or_else(|| anyhow!("{} has no directory", path.display()))?;
-        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        fs::write(&path, &file.content)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let options = format!("lowerdir={LAYER}:/etc");
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
-    mount(Some("overlay"), "/etc", Some("overlay"), flags, Some(options.as_str())).context(
-        "cannot lay keyward's files over /etc\n  hint: the kernel needs overlayfs: modprobe overlay",
-    )
+/// Mounts a file system of a kind whose name says all at a descriptor, not at a path that may lead elsewhere by now.
+fn mount_at(kind: &str, point: &OwnedFd, flags: MsFlags, options: Option<&str>) -> Result<()> {
+    let target = format!("/proc/self/fd/{}", point.as_raw_fd());
+    mount(Some(kind), target.as_str(), Some(kind), flags, options)
+        .with_context(|| format!("cannot mount a {kind}"))
 }
 
 fn give(path: &'static CStr, attribute: Attribute) -> Result<()> {
@@ -115,4 +192,8 @@ fn give(path: &'static CStr, attribute: Attribute) -> Result<()> {
 
 fn change(path: &str, flags: MsFlags, failure: &'static str) -> Result<()> {
     mount(None::<&str>, path, None::<&str>, flags, None::<&str>).context(failure)
+}
+
+fn detach(path: &str) -> Result<()> {
+    umount2(path, MntFlags::MNT_DETACH).with_context(|| format!("cannot unmount {path}"))
 }

@@ -3,6 +3,9 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use rustix::fs::CWD;
 
 /// An attribute of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,25 @@ pub enum Attribute {
 ///
 /// `mount_setattr(2)` with `AT_RECURSIVE`: Linux 5.12. One call: no submount can be missed.
 pub fn set_attribute(path: &CStr, attribute: Attribute) -> io::Result<()> {
+    set(CWD, path, libc::AT_RECURSIVE, attribute)
+}
+
+/// The same for a tree that is mounted nowhere yet, by its descriptor.
+pub fn set_attribute_of(tree: BorrowedFd<'_>, attribute: Attribute) -> io::Result<()> {
+    set(
+        tree,
+        c"",
+        libc::AT_RECURSIVE | libc::AT_EMPTY_PATH,
+        attribute,
+    )
+}
+
+fn set(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    flags: libc::c_int,
+    attribute: Attribute,
+) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: match attribute {
             Attribute::ReadOnly => libc::MOUNT_ATTR_RDONLY,
@@ -30,9 +52,9 @@ pub fn set_attribute(path: &CStr, attribute: Attribute) -> io::Result<()> {
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
+            directory.as_raw_fd(),
             path.as_ptr(),
-            libc::AT_RECURSIVE,
+            flags,
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )
