@@ -143,7 +143,7 @@ impl Hierarchies {
     }
 }
 
-/// A cgroup that this process made. It is removed by [`Cgroup::remove`], not on drop: removing can fail, and that is
+/// A cgroup that this process made. It is removed with its run ([`Hierarchies`]), not on drop: removing can fail, and that is
 /// to be reported.
 #[derive(Debug)]
 pub struct Cgroup {

@@ -149,7 +149,7 @@ pub struct RunArgs {
     pub exclude_env: Vec<OsString>,
 
     /// Really give the command this secret, to its first process alone: NAME, or NAME=env:VARIABLE, NAME=file:PATH,
-    /// NAME="cmd:/PROGRAM ARGUMENT ...", NAME=systemd:CREDENTIAL. Where a placeholder does, use one: [[provider]]
+    /// NAME="cmd:/PROGRAM ARGUMENT ...", NAME=systemd:CREDENTIAL. Where a placeholder does, use a provider
     #[arg(long, value_name = "NAME[=SOURCE]", help_heading = "Environment")]
     pub one_shot: Vec<String>,
 
