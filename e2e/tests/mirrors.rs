@@ -59,7 +59,8 @@ const GEM: Client = Client {
         'it.author = \"e2e\"' 'it.files = [\"said\"]' end >probe.gemspec && gem build -q probe.gemspec && \
         mv probe-1.0.0.gem gems && gem generate_index -q",
     set_up: "printf ':sources:\\n- %s/gems/\\n' $MIRROR >.gemrc && printf 'source \"%s/gems\"\\ngem \"probe\"\\n' $MIRROR >Gemfile",
-    fetch: "rm -rf gems Gemfile.lock && BUNDLE_PATH=gems bundle install --quiet --retry 0 && cat gems/ruby/*/gems/probe-1.0.0/said",
+    // The project lies in the home, where the settings of a project would be the user's own, which are hidden.
+    fetch: "rm -rf gems Gemfile.lock && BUNDLE_APP_CONFIG=settings BUNDLE_PATH=gems bundle install --quiet --retry 0 && cat gems/ruby/*/gems/probe-1.0.0/said",
 };
 
 /// There is no group for it: its repositories are in each project.

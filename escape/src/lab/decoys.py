@@ -132,7 +132,7 @@ def fill_home():
         ".gnupg/private-keys-v1.d/key.key": "{}",
         ".kube/config": "token: {}\n",
         ".netrc": "machine x password {}\n",
-        ".npmrc": "//registry.npmjs.org/:_authToken={}\n",
+        ".npmrc": "//registry.example/:_authToken={}\n",
         ".pypirc": "password = {}\n",
         ".ssh/id_ed25519": "{}\n",
     }.items():

@@ -210,15 +210,17 @@ pub(crate) fn link_create(
     descriptor(BPF_LINK_CREATE, attr)
 }
 
+/// A name in a BPF file system, and what has it or is to have it.
+#[repr(C)]
+struct Named {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
 /// Gives a link, program or map a name in a BPF file system.
 pub(crate) fn pin(object: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
-    #[repr(C)]
-    struct Attr {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
-    let attr = Attr {
+    let attr = Named {
         pathname: address(path.as_ptr()),
         bpf_fd: number(object)?,
         file_flags: 0,
@@ -228,13 +230,7 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
 
 /// Opens what has a name in a BPF file system.
 pub(crate) fn get(path: &CStr) -> io::Result<OwnedFd> {
-    #[repr(C)]
-    struct Attr {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
-    let attr = Attr {
+    let attr = Named {
         pathname: address(path.as_ptr()),
         bpf_fd: 0,
         file_flags: 0,
