@@ -209,7 +209,9 @@ fn ordinary_programs_fail_at_once_in_plain_words() {
         let begun = format!(
             "python3 -c 'import time; print(time.monotonic())'; {script} 2>&1; python3 -c 'import time; print(time.monotonic())'"
         );
-        let mut run = keyward(&log_dir, &["sh", "-c", &begun]);
+        // It lies in the host's `/tmp`, which the command does not see.
+        let shown = format!("{0}:{0}:ro", binary.display());
+        let mut run = keyward_with(&log_dir, &["--mount", &shown], &["sh", "-c", &begun]);
         let output = lab.on_host(move || run.output().unwrap());
         assert!(lab.arrived().is_empty(), "{name} got out");
         assert!(said(&output).contains(words), "{name}: {}", said(&output));
