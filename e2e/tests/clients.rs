@@ -181,6 +181,43 @@ fn over_websocket(client: &str, mode: WebSocketMode) {
     });
 }
 
+/// Codex runs what the model asks for in a sandbox of its own, made of a user namespace: here its own command for that
+/// runs one command, without a model.
+#[test]
+fn codex_sandboxes_its_commands_itself() {
+    let package = Table::read().install["codex"].clone();
+    let directory = package.ensure();
+    on_a_host(move |host| {
+        // It wants a home that is not below /tmp.
+        let home = tempfile::tempdir_in("/srv").unwrap();
+        std::os::unix::fs::chown(home.path(), Some(12345), Some(12345)).unwrap();
+        let shown = install::show(&directory);
+        let script = "id -u; touch file; cat /etc/hostname >/dev/null && echo reads";
+        let run = |sandbox: bool| {
+            let mut command = host.run();
+            command
+                .env("PATH", install::path())
+                .current_dir(home.path())
+                .arg("--env")
+                .arg(format!("HOME={}", home.path().display()))
+                .arg("--");
+            if sandbox {
+                command.args(package.command(&shown, host.scratch()));
+                command.args(["sandbox", "--"]);
+            }
+            command.args(["sh", "-c", script]).output().unwrap()
+        };
+        let said = all_of(&run(true));
+        assert!(said.contains("12345\nreads\n"), "{said}");
+        assert!(said.contains("Read-only file system"), "{said}");
+        assert!(!home.path().join("file").exists());
+        // Without it the same command may.
+        let output = run(false);
+        assert_eq!(stdout(&output), "12345\nreads\n", "{}", stderr(&output));
+        assert!(home.path().join("file").exists());
+    });
+}
+
 fn emulator(run: &Run, websocket: WebSocketMode) -> Handle {
     let behaviour = Behaviour {
         answer: ANSWER.to_owned(),
