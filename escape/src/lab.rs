@@ -15,6 +15,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,7 +25,9 @@ use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use self::names::{Certificates, hosts, lay_over};
@@ -311,6 +314,24 @@ impl Drop for Helper {
         // Both fail if it has ended, which is as well.
         self.0.kill().ok();
         self.0.wait().ok();
+    }
+}
+
+impl Drop for Lab {
+    /// An attempt may leave processes that whoever made them knows no more. They run the lab's driver.
+    fn drop(&mut self) {
+        let driver = self.shared.path().join("driver.py");
+        let driver = driver.as_os_str().as_bytes();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        for process in processes {
+            let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let is_stray = arguments.split(|byte| *byte == 0).any(|it| it == driver);
+            let pid = process.file_name().to_str().and_then(|it| it.parse().ok());
+            if let (true, Some(pid)) = (is_stray, pid) {
+                // It may have ended by itself.
+                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+            }
+        }
     }
 }
 
