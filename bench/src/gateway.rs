@@ -91,10 +91,7 @@ struct Contested {
 pub(crate) fn run(args: &Args) -> Result<()> {
     namespace::enter()?;
     namespace::free_ports()?;
-    // Two descriptors for a stream here, and two in the contestant.
     let descriptors = process::raise_descriptor_limit()?;
-    let streams = u32::try_from(descriptors.saturating_sub(SPARE) / 2)
-        .map_or(args.streams, |most| most.min(args.streams));
     let cores = Cores::choose()?;
     let scratch = tempfile::tempdir().context("a temporary directory")?;
     // The emulator's thread inherits the core.
@@ -138,6 +135,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         drop(entry);
         let entry = setup.start(contestant)?;
         let time = Duration::from_secs(args.seconds * STREAMS_TIME);
+        let most = descriptors.saturating_sub(SPARE) / contestant.descriptors_for_stream();
+        let streams = u32::try_from(most).map_or(args.streams, |most| most.min(args.streams));
         let many_streams = measure::many(&entry, streams, time)
             .with_context(|| format!("{streams} streams, {}", contestant.name()))?;
         let (name, description) = (contestant.name(), contestant.description());

@@ -50,6 +50,15 @@ impl Contestant {
         }
     }
 
+    /// How many descriptors a stream takes: in the contestant, or here, where load client and emulator share a limit.
+    pub(super) fn descriptors_for_stream(self) -> u64 {
+        match self {
+            // A connection to the provider for each. HAProxy asks for as many, however the provider is spoken to.
+            Self::Direct | Self::Nginx | Self::Haproxy | Self::HaproxyHttp2 => 2,
+            Self::Keyward | Self::KeywardHttp2 => 1,
+        }
+    }
+
     pub(super) fn description(self) -> &'static str {
         match self {
             Self::Direct => "the client speaks TLS to the provider itself",

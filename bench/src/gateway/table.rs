@@ -94,6 +94,7 @@ const ADDED: &[Quantity<Round>] = &[
 
 /// What there is with many streams.
 const STREAMS: &[Quantity<Many>] = &[
+    ("how many", 0, |it| Some(f64::from(it.streams))),
     ("events/s", 0, |it| Some(it.events_per_second)),
     ("an event's way, p50, ms", 3, |it| Some(it.p50_ms)),
     ("an event's way, p99, ms", 3, |it| Some(it.p99_ms)),
@@ -133,10 +134,9 @@ pub(super) fn markdown(results: &Results) -> String {
         };
         rows.push(row(name, digits, contestants.iter().map(cell)));
     }
-    let streams = contestants.first().map_or(0, |it| it.many_streams.streams);
     for &(name, digits, of) in STREAMS {
         let cell = |it: &Contested| Some(Summary::new(vec![of(&it.many_streams)?]));
-        let name = format!("{streams} streams: {name}");
+        let name = format!("many streams: {name}");
         rows.push(row(&name, digits, contestants.iter().map(cell)));
     }
     let mut text = table::markdown(&names, &ours, &rows);
