@@ -14,8 +14,9 @@ use flate2::write::GzDecoder;
 
 use self::{brotli::Brotli, inflate::Inflate, zstd::Zstd};
 
-/// The codings that can be undone, by their names in `Accept-Encoding`.
-pub(crate) const NAMES: [&str; 5] = ["gzip", "deflate", "br", "zstd", "identity"];
+/// The codings that are undone as fast as they come, by their names in `Accept-Encoding`. Of zstd the library gives away
+/// what lies in the window only at the end, which is too late to stop an answer.
+pub(crate) const NAMES: [&str; 4] = ["gzip", "deflate", "br", "identity"];
 
 /// Undoes one coding.
 pub(crate) enum Decoder<W: Write> {
@@ -53,6 +54,19 @@ impl<W: Write> Decoder<W> {
             Self::Deflate(decoder) => decoder.push(bytes),
             Self::Brotli(decoder) => decoder.push(bytes),
             Self::Zstd(decoder) => decoder.push(bytes),
+        }
+    }
+
+    /// Hands over what can be read by now.
+    ///
+    /// # Errors
+    ///
+    /// The sink's.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        match self {
+            // It keeps what the last piece made until the next one comes.
+            Self::Gzip(decoder) => decoder.flush(),
+            Self::Identity(_) | Self::Deflate(_) | Self::Brotli(_) | Self::Zstd(_) => Ok(()),
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) mod inspect;
 mod leak;
 mod link;
 mod listen;
+mod mask;
 pub mod path;
 mod request_id;
 mod retry;

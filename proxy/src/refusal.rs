@@ -156,6 +156,8 @@ named! {
         TotalTimedOut = "upstream_total_timed_out",
         /// The answer broke off in the middle.
         BodyBroken = "upstream_body_broken",
+        /// The answer repeats the credential inside a coding, where it cannot be covered.
+        CredentialRepeated = "upstream_credential_repeated",
         /// 101 without the right `Sec-WebSocket-Accept`.
         BadHandshake = "upstream_bad_handshake",
     }

@@ -235,6 +235,7 @@ fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
             U::NoRoots => unreachable("there is no trusted root to verify the provider with"),
             U::Reset => unreachable("the provider closed the connection without an answer"),
             U::BodyBroken => unreachable("the provider's answer broke off"),
+            U::CredentialRepeated => unreachable("the provider's answer repeats the credential"),
             U::BadHandshake => unreachable("the provider's WebSocket handshake is not valid"),
             U::ConnectTimedOut => late("the connection to the provider took too long"),
             U::FirstByteTimedOut => late("the provider did not answer in time"),

@@ -8,7 +8,7 @@
 //!
 //! A finding has the name of a credential's slot or of a shape, and nothing of the value.
 
-mod encodings;
+pub(crate) mod encodings;
 mod escapes;
 mod filter;
 mod frames;

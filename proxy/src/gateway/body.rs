@@ -13,7 +13,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Link, retry::Copied};
+use super::{
+    Link,
+    mask::{Masked, Repeated},
+    retry::Copied,
+};
 use crate::{
     patience::Patience,
     refusal::{Fault, Refusal, UpstreamFault},
@@ -274,6 +278,8 @@ enum Source {
         incoming: Incoming,
         lease: Option<Lease<RequestBody>>,
         patience: Patience,
+        /// Covers the credential in it.
+        masked: Option<Masked>,
     },
 }
 
@@ -290,6 +296,7 @@ impl ResponseBody {
         (first, incoming): (Option<Bytes>, Incoming),
         lease: Option<Lease<RequestBody>>,
         patience: Patience,
+        masked: Option<Masked>,
         record: Record,
     ) -> Self {
         Self {
@@ -298,6 +305,7 @@ impl ResponseBody {
                 incoming,
                 lease,
                 patience,
+                masked,
             },
             record: Some(record),
         }
@@ -322,22 +330,16 @@ impl ResponseBody {
     }
 }
 
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = self.get_mut();
-        let next = match &mut this.source {
-            Source::Own(bytes)
-            | Source::Relayed {
+impl Source {
+    /// The next piece as it comes.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamFault>>> {
+        Poll::Ready(match self {
+            Self::Own(bytes)
+            | Self::Relayed {
                 first: bytes @ Some(_),
                 ..
             } => bytes.take().map(Ok),
-            Source::Relayed {
+            Self::Relayed {
                 incoming, patience, ..
             } => match Pin::new(incoming).poll_frame(cx) {
                 Poll::Ready(next) => {
@@ -359,7 +361,55 @@ impl Body for ResponseBody {
                     }))
                 }
             },
-        };
+        })
+    }
+
+    /// The next piece that can go on. Never an empty one.
+    fn poll_masked(
+        &mut self,
+        cx: &mut Context<'_>,
+        record: &mut Option<Record>,
+    ) -> Poll<Option<Result<Bytes, UpstreamFault>>> {
+        loop {
+            let next = ready!(self.poll_piece(cx));
+            let Self::Relayed {
+                masked: Some(masked),
+                ..
+            } = self
+            else {
+                return Poll::Ready(next);
+            };
+            let is_last = next.is_none();
+            let passed = match next {
+                Some(Ok(data)) => masked.pass(data),
+                Some(Err(fault)) => return Poll::Ready(Some(Err(fault))),
+                None => Ok(masked.finish()),
+            };
+            if masked.has_covered()
+                && let Some(record) = record
+            {
+                record.masked();
+            }
+            match passed {
+                Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                Ok(_) if is_last => return Poll::Ready(None),
+                Ok(_) => {}
+                Err(Repeated) => return Poll::Ready(Some(Err(UpstreamFault::CredentialRepeated))),
+            }
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        let next = ready!(this.source.poll_masked(cx, &mut this.record));
         match next {
             Some(Ok(data)) => {
                 if let Some(record) = &mut this.record {
@@ -379,8 +429,14 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(bytes) => bytes.is_none(),
             Source::Relayed {
-                first, incoming, ..
-            } => first.is_none() && incoming.is_end_stream(),
+                first,
+                incoming,
+                masked,
+                ..
+            } => {
+                let waits = masked.as_ref().is_some_and(|it| !it.is_empty());
+                first.is_none() && !waits && incoming.is_end_stream()
+            }
         }
     }
 
@@ -393,10 +449,11 @@ impl Body for ResponseBody {
             Source::Relayed {
                 first: None,
                 incoming,
+                masked,
                 ..
-            } => incoming.size_hint(),
+            } if masked.as_ref().is_none_or(Masked::is_empty) => incoming.size_hint(),
             // Its length stands in the head, if it is known.
-            Source::Relayed { first: Some(_), .. } => SizeHint::default(),
+            Source::Relayed { .. } => SizeHint::default(),
         }
     }
 }

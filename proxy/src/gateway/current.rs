@@ -14,11 +14,11 @@ pub(crate) struct Current {
     provider: Arc<Provider>,
     /// Told of each credential before it is used.
     scanner: Option<Scanner>,
-    held: ArcSwapOption<Held>,
+    held: ArcSwapOption<InForce>,
 }
 
 /// A credential as headers, and its end.
-pub(super) struct Held {
+pub(super) struct InForce {
     pub(super) injector: Injector,
     /// Looked at by each request rather than by a timer: whatever else fails, none is sent behind it.
     until: Option<Instant>,
@@ -54,14 +54,14 @@ impl Current {
             tracing::error!(%error, "a credential that cannot be looked for");
             return false;
         }
-        self.held.store(Some(Arc::new(Held { injector, until })));
+        self.held.store(Some(Arc::new(InForce { injector, until })));
         true
     }
 
     /// What a request that comes now is served with.
-    pub(super) fn get(&self) -> Guard<Option<Arc<Held>>> {
+    pub(super) fn get(&self) -> Guard<Option<Arc<InForce>>> {
         let held = self.held.load();
-        let is_over = |it: &Arc<Held>| it.until.is_some_and(|until| Instant::now() >= until);
+        let is_over = |it: &Arc<InForce>| it.until.is_some_and(|until| Instant::now() >= until);
         match held.as_ref().is_some_and(is_over) {
             true => Guard::from_inner(None),
             false => held,

@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Link, Serving,
     betas::Asked,
     body::{RequestBody, ResponseBody},
+    current::InForce,
+    mask::Masked,
     path::ApiPath,
     request_id,
     retry::Retrying,
@@ -42,7 +46,7 @@ pub(super) fn uri(serving: &Serving, path: &ApiPath<'_>, query: Option<&str>) ->
 pub(super) async fn forward(
     link: &Arc<Link>,
     serving: &Serving,
-    signer: Option<&Signer>,
+    held: &InForce,
     mut parts: Parts,
     mut body: RequestBody,
     mut record: Record,
@@ -53,7 +57,7 @@ pub(super) async fn forward(
     // The version and the extensions are the workload's connection's.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let signature = match signer {
+    let signature = match held.injector.signer() {
         None => body.read_ahead().await.map(|()| None),
         // Boxed, too.
         Some(signer) => Box::pin(sealed(signer, &mut parts, &mut body))
@@ -121,11 +125,31 @@ pub(super) async fn forward(
     record.forwarded(parts.status, reply.address, theirs);
     strip::strip_response(&mut parts.headers);
     record.watch(&parts.headers);
+    let masked = mask_answer(held, &mut parts.headers, &mut record);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let patience = Patience::new(limits.upstream_idle).until(end);
-    let body = ResponseBody::relayed((first, incoming), Some(reply.lease), patience, record);
+    let body = ResponseBody::relayed(
+        (first, incoming),
+        Some(reply.lease),
+        patience,
+        masked,
+        record,
+    );
     Ok(Response::from_parts(parts, body))
+}
+
+/// Covers the credential in an answer's head, and will in its body.
+pub(super) fn mask_answer(
+    held: &InForce,
+    headers: &mut HeaderMap,
+    record: &mut Record,
+) -> Option<Masked> {
+    let mask = held.injector.mask()?;
+    if mask.cover_head(headers) {
+        record.masked();
+    }
+    Some(mask.of_body(headers))
 }
 
 /// Waits for all of the body, which a signature covers by its digest.

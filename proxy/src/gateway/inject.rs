@@ -6,7 +6,7 @@ use std::{borrow::Cow, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
-use super::sign::Signer;
+use super::{mask::Mask, sign::Signer};
 use crate::{
     credential::Credential,
     provider::{Carrier, Provider},
@@ -18,6 +18,8 @@ use crate::{
 /// No `Debug`: the header is marked sensitive, but there is no need to come near.
 pub(crate) struct Injector {
     credential: Prepared,
+    /// Looks for the credential in answers; `None`: it is too short.
+    mask: Option<Arc<Mask>>,
     merge: Vec<(HeaderName, HeaderValue)>,
     defaults: Vec<(HeaderName, HeaderValue)>,
     set: Vec<(HeaderName, HeaderValue)>,
@@ -38,6 +40,7 @@ impl Injector {
     pub(crate) fn new(provider: &Provider, credential: &Credential) -> Option<Self> {
         let injection = provider.injection(credential)?;
         Some(Self {
+            mask: Mask::new(credential).ok()?,
             credential: match &injection.carrier {
                 Carrier::Header(name) => {
                     Prepared::Header(name.clone(), credential.header(&injection.scheme)?)
@@ -70,6 +73,11 @@ impl Injector {
         if let Prepared::Header(name, value) = &self.credential {
             headers.insert(name.clone(), value.clone());
         }
+    }
+
+    /// What covers the credential where an answer repeats it.
+    pub(super) fn mask(&self) -> Option<&Arc<Mask>> {
+        self.mask.as_ref()
     }
 
     /// Who signs the request, once the rest of it is known.

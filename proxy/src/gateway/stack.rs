@@ -12,13 +12,12 @@ use super::{
     Link, Serving,
     authorize::authorize,
     body::{RequestBody, ResponseBody},
+    current::InForce,
     endpoints, forward,
     inspect::{self, Stop},
     leak, path,
     path::ApiPath,
-    request_id, rewrite,
-    sign::Signer,
-    strip,
+    request_id, rewrite, strip,
     strip::Stripper,
     tunnel, websocket,
 };
@@ -40,7 +39,7 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
     let mut denied = None;
     let fault = match judge(&link, &mut parts, &mut record) {
         Ok(Verdict::Own(response)) => return own(response, upgrade, record),
-        Ok(Verdict::Forward(serving, signer)) => {
+        Ok(Verdict::Forward(serving, held)) => {
             let mut body = RequestBody::new(body, &link);
             // 11. Whether the run can afford it, and for this model. Last, so that nothing that is refused for another
             //     reason counts; before anything leaves.
@@ -53,8 +52,7 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
                 Err(stop) => stopped(stop, &mut denied),
                 // 12. Only now anything leaves; signed, where the credential is an access key, behind all that changes it.
                 Ok(()) => {
-                    let signer = signer.as_deref();
-                    match forward::forward(&link, serving, signer, parts, body, record).await {
+                    match forward::forward(&link, serving, &held, parts, body, record).await {
                         Ok(response) => return response,
                         Err((fault, returned)) => {
                             record = returned;
@@ -65,20 +63,23 @@ pub(super) async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Respo
             }
         }
         // Boxed: a tunnel's state would make every other request's larger.
-        Ok(Verdict::Tunnel(handshake)) => match inspect::admit_socket(&link, &parts, &mut record) {
-            Err(stop) => stopped(stop, &mut denied),
-            Ok(()) => {
-                let judge = record.ticket().and_then(|it| it.judge());
-                let opening = tunnel::open(Arc::clone(&link), handshake, parts, judge, record);
-                match Box::pin(opening).await {
-                    Ok(response) => return response,
-                    Err((fault, returned)) => {
-                        record = returned;
-                        fault
+        Ok(Verdict::Tunnel(handshake, held)) => {
+            match inspect::admit_socket(&link, &parts, &mut record) {
+                Err(stop) => stopped(stop, &mut denied),
+                Ok(()) => {
+                    let judge = record.ticket().and_then(|it| it.judge());
+                    let opening =
+                        tunnel::open(Arc::clone(&link), &held, handshake, parts, judge, record);
+                    match Box::pin(opening).await {
+                        Ok(response) => return response,
+                        Err((fault, returned)) => {
+                            record = returned;
+                            fault
+                        }
                     }
                 }
             }
-        },
+        }
         Err(fault) => fault,
     };
     if let Fault::Internal(what) = fault {
@@ -104,10 +105,10 @@ fn stopped(stop: Stop, denied: &mut Option<Box<Denied>>) -> Fault {
 enum Verdict<'a> {
     /// It is answered here.
     Own(Response<bytes::Bytes>),
-    /// It goes to the provider, as it is now; signed by whom.
-    Forward(&'a Serving, Option<Arc<Signer>>),
-    /// It becomes a tunnel to the provider.
-    Tunnel(websocket::Handshake),
+    /// It goes to the provider, as it is now, with this credential.
+    Forward(&'a Serving, Arc<InForce>),
+    /// It becomes a tunnel to the provider, with this credential.
+    Tunnel(websocket::Handshake, Arc<InForce>),
 }
 
 /// Everything that happens before a byte leaves, in order. Nothing here waits.
@@ -211,8 +212,8 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
     ))?;
 
     Ok(match handshake {
-        Some(handshake) => Verdict::Tunnel(handshake),
-        None => Verdict::Forward(serving, held.injector.signer().cloned()),
+        Some(handshake) => Verdict::Tunnel(handshake, Arc::clone(held)),
+        None => Verdict::Forward(serving, Arc::clone(held)),
     })
 }
 

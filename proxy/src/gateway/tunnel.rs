@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::{
     body::Incoming,
@@ -38,6 +39,9 @@ use self::{
 use super::{
     Link,
     body::{RequestBody, ResponseBody},
+    current::InForce,
+    forward::mask_answer,
+    mask::{Masked, Repeated},
     request_id, strip,
     websocket::Handshake,
 };
@@ -64,6 +68,7 @@ const LAST_FRAME: Duration = Duration::from_secs(5);
 /// workload's messages.
 pub(super) async fn open(
     link: Arc<Link>,
+    credential: &InForce,
     handshake: Handshake,
     mut parts: Parts,
     judge: Option<Judge>,
@@ -105,11 +110,12 @@ pub(super) async fn open(
         .insert(request_id::NAME, record.request_id.clone());
     record.forwarded(response.status(), address, theirs);
     if !accepted {
-        return Ok(relay_once(response, &link, record));
+        return Ok(relay_once(response, &link, credential, record));
     }
     let upstream = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
     strip::strip_response(&mut head.headers);
+    mask_answer(credential, &mut head.headers, &mut record);
     head.headers
         .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers
@@ -119,19 +125,33 @@ pub(super) async fn open(
     link.verdicts.open_tunnel();
     let limits = &link.shared().limits;
     let held = judge.map(|judge| Held::new(judge, limits.body));
+    let masked = credential.injector.mask().cloned().map(Masked::plain);
     let watch = Watch::new(record, link.provider().dialect);
-    tokio::spawn(carry(downstream, upstream, Arc::clone(&link), held, watch));
+    tokio::spawn(carry(
+        downstream,
+        upstream,
+        Arc::clone(&link),
+        held,
+        masked,
+        watch,
+    ));
     Ok(Response::from_parts(
         head,
-        ResponseBody::own(bytes::Bytes::new(), None),
+        ResponseBody::own(Bytes::new(), None),
     ))
 }
 
 /// The upstream's refusal, and then the end. The upstream's connection belongs to this exchange alone
 /// and goes when the body has been read.
-fn relay_once(response: Response<Incoming>, link: &Link, record: Record) -> Response<ResponseBody> {
+fn relay_once(
+    response: Response<Incoming>,
+    link: &Link,
+    credential: &InForce,
+    mut record: Record,
+) -> Response<ResponseBody> {
     let (mut head, incoming) = response.into_parts();
     strip::strip_response(&mut head.headers);
+    let masked = mask_answer(credential, &mut head.headers, &mut record);
     // A 101 that is not one was refused before; what else is informational is not an answer.
     if head.status.is_informational() {
         head.status = StatusCode::BAD_GATEWAY;
@@ -144,7 +164,7 @@ fn relay_once(response: Response<Incoming>, link: &Link, record: Record) -> Resp
         Patience::new(limits.upstream_idle).until(tokio::time::Instant::now() + limits.total);
     Response::from_parts(
         head,
-        ResponseBody::relayed((None, incoming), None, patience, record),
+        ResponseBody::relayed((None, incoming), None, patience, masked, record),
     )
 }
 
@@ -154,6 +174,7 @@ async fn carry(
     upstream: OnUpgrade,
     link: Arc<Link>,
     held: Option<Held>,
+    masked: Option<Masked>,
     mut watch: Watch,
 ) {
     let idle = link.shared().limits.websocket_idle;
@@ -170,6 +191,8 @@ async fn carry(
     let down = Counted {
         io: TokioIo::new(down),
         read: Arc::clone(&from),
+        masked: None,
+        ready: Bytes::new(),
         watch: None,
     };
     let scanner = link.shared().scanner.as_ref();
@@ -178,6 +201,8 @@ async fn carry(
     let mut up = Counted {
         io: TokioIo::new(up),
         read: Arc::clone(&to),
+        masked,
+        ready: Bytes::new(),
         watch: Some(watch),
     };
     let total = || from.load(Ordering::Relaxed) + to.load(Ordering::Relaxed);
@@ -325,10 +350,13 @@ async fn answered(
         .unwrap_or(Ok(()))
 }
 
-/// Counts what is read, and looks at it.
+/// Counts what is read, covers the credential in it, and looks at it.
 struct Counted {
     io: TokioIo<Upgraded>,
     read: Arc<AtomicU64>,
+    masked: Option<Masked>,
+    /// What went through the mask and found no room.
+    ready: Bytes,
     watch: Option<Watch>,
 }
 
@@ -340,10 +368,32 @@ impl AsyncRead for Counted {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
-        let count = u64::try_from(buffer.filled().len() - before).unwrap_or(u64::MAX);
-        this.read.fetch_add(count, Ordering::Relaxed);
+        while this.ready.is_empty() {
+            ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
+            let read = buffer.filled().get(before..).unwrap_or_default();
+            let count = u64::try_from(read.len()).unwrap_or(u64::MAX);
+            this.read.fetch_add(count, Ordering::Relaxed);
+            let is_last = read.is_empty();
+            let passed = match &mut this.masked {
+                Some(masked) if is_last => masked.finish(),
+                Some(masked) if !masked.passes(read) => {
+                    let passed = masked.pass(Bytes::copy_from_slice(read));
+                    passed.map_err(|Repeated| io::ErrorKind::InvalidData)?
+                }
+                Some(_) | None => break,
+            };
+            if is_last && passed.is_empty() {
+                break;
+            }
+            buffer.set_filled(before);
+            this.ready = passed;
+        }
+        let fits = this.ready.len().min(buffer.remaining());
+        buffer.put_slice(&this.ready.split_to(fits));
         if let Some(watch) = &mut this.watch {
+            if this.masked.as_ref().is_some_and(Masked::has_covered) {
+                watch.record.masked();
+            }
             watch.push(buffer.filled().get(before..).unwrap_or_default());
         }
         Poll::Ready(Ok(()))

@@ -65,6 +65,8 @@ pub(crate) struct Record {
     /// Bytes of the other direction, where the guard does not count them.
     tunnelled: u64,
     complete: bool,
+    /// The answer repeated the credential, which was covered.
+    masked: bool,
     /// Reads from the answer what it cost.
     reader: Option<Reader>,
     streaming: bool,
@@ -103,6 +105,7 @@ impl Record {
             response_bytes: 0,
             tunnelled: 0,
             complete: false,
+            masked: false,
             reader: None,
             streaming: false,
             usage: None,
@@ -258,6 +261,17 @@ impl Record {
         self.response_bytes = to;
     }
 
+    /// The answer repeats the credential, and it was covered.
+    pub(crate) fn masked(&mut self) {
+        if !std::mem::replace(&mut self.masked, true) {
+            tracing::warn!(
+                provider = &*self.link.provider().name,
+                request_id = ?self.request_id,
+                "the provider repeated the credential in its answer; it was covered"
+            );
+        }
+    }
+
     /// The answer was handed over to its end.
     pub(crate) fn complete(&mut self) {
         self.complete = true;
@@ -335,6 +349,9 @@ impl Drop for Record {
                 line.text("finding", &finding.to_string());
             }
             line.truth("complete", self.complete);
+            if self.masked {
+                line.truth("masked", true);
+            }
             line.milliseconds("duration_ms", self.started.elapsed());
             if let Some(first_byte) = self.first_byte {
                 line.milliseconds("first_byte_ms", first_byte);

@@ -9,10 +9,10 @@ use base64::{
 use zeroize::Zeroizing;
 
 /// Bytes that are wiped.
-pub(super) type Secret = Zeroizing<Vec<u8>>;
+pub(crate) type Secret = Zeroizing<Vec<u8>>;
 
 /// As it is, and in Base64 and hexadecimal digits.
-pub(super) fn of(secret: &[u8]) -> Vec<Secret> {
+pub(crate) fn of(secret: &[u8]) -> Vec<Secret> {
     let mut forms = vec![Zeroizing::new(secret.to_vec())];
     for alignment in 0..3 {
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {

@@ -18,6 +18,8 @@ mod http_door;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod mask;
+#[cfg(test)]
 mod orders;
 #[cfg(test)]
 mod process;

@@ -180,7 +180,7 @@ async fn an_answer_without_an_account_has_none() {
 }
 
 /// A frame of a server's, with a short or a long text.
-fn frame(text: &str) -> Vec<u8> {
+pub(crate) fn frame(text: &str) -> Vec<u8> {
     let mut bytes = vec![0x81];
     match u8::try_from(text.len()) {
         Ok(length @ ..126) => bytes.push(length),
