@@ -6,33 +6,30 @@
 //! workload sends behind its handshake stay in the guard, and reach nobody. A proxy that pipes whatever
 //! the status is lets a workload talk HTTP of its own down an authenticated connection.
 
+mod counted;
 mod judged;
 mod watch;
 
 use std::{
     io,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
-use hyper::{
-    body::Incoming,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::oneshot,
 };
 
 use self::{
+    counted::Counted,
     judged::{Held, farewell},
     watch::Watch,
 };
@@ -41,7 +38,7 @@ use super::{
     body::{RequestBody, ResponseBody},
     current::InForce,
     forward::mask_answer,
-    mask::{Masked, Repeated},
+    mask::Masked,
     request_id, strip,
     websocket::Handshake,
 };
@@ -348,74 +345,6 @@ async fn answered(
     tokio::time::timeout(LAST_FRAME, finished)
         .await
         .unwrap_or(Ok(()))
-}
-
-/// Counts what is read, covers the credential in it, and looks at it.
-struct Counted {
-    io: TokioIo<Upgraded>,
-    read: Arc<AtomicU64>,
-    masked: Option<Masked>,
-    /// What went through the mask and found no room.
-    ready: Bytes,
-    watch: Option<Watch>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        while this.ready.is_empty() {
-            ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
-            let read = buffer.filled().get(before..).unwrap_or_default();
-            let count = u64::try_from(read.len()).unwrap_or(u64::MAX);
-            this.read.fetch_add(count, Ordering::Relaxed);
-            let is_last = read.is_empty();
-            let passed = match &mut this.masked {
-                Some(masked) if is_last => masked.finish(),
-                Some(masked) if !masked.passes(read) => {
-                    let passed = masked.pass(Bytes::copy_from_slice(read));
-                    passed.map_err(|Repeated| io::ErrorKind::InvalidData)?
-                }
-                Some(_) | None => break,
-            };
-            if is_last && passed.is_empty() {
-                break;
-            }
-            buffer.set_filled(before);
-            this.ready = passed;
-        }
-        let fits = this.ready.len().min(buffer.remaining());
-        buffer.put_slice(&this.ready.split_to(fits));
-        if let Some(watch) = &mut this.watch {
-            if this.masked.as_ref().is_some_and(Masked::has_covered) {
-                watch.record.masked();
-            }
-            watch.push(buffer.filled().get(before..).unwrap_or_default());
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]
