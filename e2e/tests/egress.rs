@@ -113,8 +113,13 @@ fn what_is_allowed_works_unchanged() {
                 "hello",
             ),
         ] {
-            for flags in [&allow[..], &proxied[..]] {
-                let output = world.inside(flags, script);
+            // With the proxy's variables, plain HTTP of `curl` goes by either door, as its own is set or not.
+            for (flags, told) in [
+                (&allow[..], ""),
+                (&proxied[..], ""),
+                (&proxied[..], "export http_proxy=$HTTP_PROXY; "),
+            ] {
+                let output = world.inside(flags, &format!("{told}{script}"));
                 let said = stdout(&output);
                 assert!(
                     said.contains(words),
@@ -153,7 +158,7 @@ fn a_denial_is_quick_and_says_what_to_add() {
         }
         let output = world.inside(
             &["--allow-domains", "allowed.test", "--proxy-env"],
-            "curl -sS -m5 http://denied.test/x; curl -sS -m5 -H 'Accept: application/json' http://denied.test/y; \
+            "export http_proxy=$HTTP_PROXY; curl -sS -m5 http://denied.test/x; curl -sS -m5 -H 'Accept: application/json' http://denied.test/y; \
              curl -sSv -m5 https://denied.test/z",
         );
         let said = format!("{}{}", stdout(&output), stderr(&output));
@@ -164,7 +169,7 @@ fn a_denial_is_quick_and_says_what_to_add() {
         // The same, allowed.
         let output = world.inside(
             &["--allow-domains", "allowed.test,denied.test", "--proxy-env"],
-            "curl -sS -m5 http://denied.test/x",
+            "export http_proxy=$HTTP_PROXY; curl -sS -m5 http://denied.test/x",
         );
         assert_eq!(stdout(&output).lines().count(), 1, "{}", stderr(&output));
         assert!(world.has_arrived(DENIED, "/x"));
@@ -385,7 +390,8 @@ fn an_upstream_proxy_gets_what_is_allowed() {
             "http://203.0.113.99:3128",
             "--proxy-env",
         ];
-        let script = "curl -sS https://allowed.test/a; curl -sS http://allowed.test/b; \
+        let script = "export http_proxy=$HTTP_PROXY; \
+            curl -sS https://allowed.test/a; curl -sS http://allowed.test/b; \
             unset HTTP_PROXY HTTPS_PROXY http_proxy https_proxy; \
             curl -sS https://allowed.test/c; curl -sS http://allowed.test/d; \
             /usr/bin/python3 -c 'import socket; print(socket.create_connection((\"allowed.test\", 2222)).recv(99).decode())'; curl -sSm5 https://denied.test/";

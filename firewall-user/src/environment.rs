@@ -206,7 +206,9 @@ fn of_gateway(
     }
     if endpoints.explicit != 0 && explicit_proxy == ExplicitProxy::Told {
         let url = format!("http://{address}:{}", endpoints.explicit);
-        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+        // Not `http_proxy`: those who read it alone (curl, wget, apt) do so since a server's `HTTP_PROXY` may be whatever
+        // a request's `Proxy` header says (httpoxy). Their plain HTTP goes through the transparent door, as without this.
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "https_proxy"] {
             variables.insert(name.into(), url.clone().into());
         }
         // Node's own client asks for this besides.

@@ -268,6 +268,7 @@ fn clients_are_told_of_the_proxy_only_when_asked_for() {
             let expected = "localhost,127.0.0.1,::1,172.30.0.30";
             assert_eq!(proxy(name).unwrap(), expected);
         }
+        assert_eq!(proxy("http_proxy"), None);
         ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy"].map(proxy)
     };
     let open = endpoints::Doors::Open;
