@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Requests to a provider in a minute
+    /// Requests that ask a model in a minute, to all providers together
     #[arg(long, value_name = "N")]
     pub rate_limit_rpm: Option<u64>,
-    /// Requests to a provider in an hour
+    /// Requests that ask a model in an hour, to all providers together
     #[arg(long, value_name = "N")]
     pub rate_limit_rph: Option<u64>,
-    /// Bytes to a provider in a minute
+    /// Bytes of requests and answers in a minute, of all providers together
     #[arg(long, value_name = "N")]
     pub rate_limit_bytes_pm: Option<u64>,
     /// Requests that ask a model, over the whole run

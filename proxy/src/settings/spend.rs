@@ -11,13 +11,14 @@ use crate::spend::{Picodollars, Prices, RawPrice, SpendLimits, UnknownModel, Wei
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RawSpend {
-    /// Most inference requests in any 60 seconds.
+    /// Most inference requests in any 60 seconds, to all providers together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u64>,
-    /// Most inference requests in any 3600 seconds.
+    /// Most inference requests in any 3600 seconds, to all providers together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_hour: Option<u64>,
-    /// Bytes of bodies, of requests and answers, in any 60 seconds, after which the next request waits.
+    /// Bytes of bodies, of requests and answers, of all providers together, in any 60 seconds, after which the next request
+    /// is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_minute: Option<u64>,
     /// Most inference requests in this run.

@@ -154,7 +154,7 @@ impl Book {
                 "a minute"
             };
             let message = format!(
-                "the limit of {limit} {of} {span} is reached; there is room again in {retry_after} seconds"
+                "this run's limit of {limit} {of} {span} is reached; there is room again in {retry_after} seconds"
             );
             let rate = Rate {
                 limit,

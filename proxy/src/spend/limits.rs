@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Picodollars, Prices};
 use crate::usage::Tokens;
 
-/// What a run may spend. `None`: not limited.
+/// What a run may spend, at all providers together. `None`: not limited.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpendLimits {
     /// Inference requests in any 60 seconds.
