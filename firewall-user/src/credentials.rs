@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where the real credentials come from. They are read here, by the supervisor, and never stand in the proxy's settings.
 
+use keyward_proxy::credential::Credentials;
 use keyward_proxy::credential::follow::{self, Followed};
-use keyward_proxy::credential::{Credential, Credentials};
 use keyward_proxy::provider::{Provider, Providers};
 use keyward_proxy::settings::RawSettings;
 use zeroize::Zeroizing;
@@ -68,7 +68,7 @@ pub fn holder<'p>(
 ///
 /// Every fault, as `provider.NAME.credential: what` or `VARIABLE: what`; none quotes a credential.
 pub fn read(
-    references: &[Followed],
+    references: &mut [Followed],
     providers: &Providers,
     identity: &Identity,
     variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
@@ -80,8 +80,7 @@ pub fn read(
         Credentials::new()
     });
     for it in references {
-        let value = rotation::read(&it.reference, identity, &variable);
-        match value.and_then(|it| Credential::real(it, providers).map_err(|it| it.to_string())) {
+        match it.credential(providers, |it| rotation::read(it, identity, &variable)) {
             Ok(credential) => found.insert(&it.slot, credential),
             Err(fault) => faults.push(format!("{}: {fault}", it.setting)),
         }
@@ -117,7 +116,7 @@ mod tests {
             settings.providers.insert(name.to_owned(), row);
         }
         let mut faults = Vec::new();
-        let references = references(&mut settings, |_| None, &mut faults);
+        let mut references = references(&mut settings, |_| None, &mut faults);
         assert_eq!(faults, Vec::<String>::new());
         let mut rows = settings.providers.values();
         assert!(rows.all(|it| it.credential.is_none()));
@@ -127,12 +126,12 @@ mod tests {
             assert!(withheld.contains(&name), "{name}: {withheld:?}");
         }
         let identity = Identity::resolve(Some("65534:65534"), None).unwrap();
-        let read = |key: &'static str| {
+        let mut read = |key: &'static str| {
             let variable = move |name: &str| {
                 let known = name == "MY_KEY" && !key.is_empty();
                 known.then(|| Zeroizing::new(key.as_bytes().to_vec()))
             };
-            read(&references, &providers, &identity, variable)
+            read(&mut references, &providers, &identity, variable)
         };
         let found = read("sk-mine").unwrap();
         assert!(found.get("openai").unwrap().matches(b"sk-mine"));

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use keyward_proxy::control::ControlError;
 use keyward_proxy::credential::follow::{
@@ -122,31 +122,37 @@ impl Rotation {
 /// A reference, and when it is looked at next.
 struct Watched {
     followed: Followed,
-    every: Duration,
     next: Instant,
     looked: Looked,
 }
 
 impl Watched {
     fn new(followed: Followed, now: Instant) -> Option<Self> {
-        let usual = followed.reference.pace()?;
-        let every = followed.refresh.unwrap_or(usual);
+        let wait = followed.wait(SystemTime::now())?;
         Some(Self {
             followed,
-            every,
-            next: now + every,
+            next: now + wait,
             // Not as it is now: it may have changed since it was read.
             looked: Looked::default(),
         })
     }
 
-    /// Whether there may be something new.
-    fn is_due(&mut self, now: Instant) -> bool {
+    /// What is new. `None`: nothing, or it is not time to look.
+    fn look(
+        &mut self,
+        now: Instant,
+        read: impl FnOnce(&Reference) -> Result<Zeroizing<Vec<u8>>, String>,
+        providers: &Providers,
+    ) -> Option<Result<Credential, String>> {
         if now < self.next {
-            return false;
+            return None;
         }
-        self.next = now + self.every;
-        self.looked.is_new(&self.followed.reference)
+        let is_new = self.looked.is_new(&self.followed.reference);
+        let found = is_new.then(|| self.followed.credential(providers, read));
+        // Behind the reading, which may have said when to look again.
+        let wait = self.followed.wait(SystemTime::now()).unwrap_or(LONGEST);
+        self.next = Instant::now() + wait;
+        found
     }
 }
 
@@ -177,22 +183,18 @@ impl Following {
     /// Fails when nobody listens any more.
     fn look(&mut self) -> io::Result<()> {
         for watched in &mut self.watched {
-            if !watched.is_due(Instant::now()) {
-                continue;
-            }
+            let reading = |it: &Reference| read(it, &self.identity, &|_| None);
+            let found = watched.look(Instant::now(), reading, &self.providers);
             let followed = &watched.followed;
-            let value = read(&followed.reference, &self.identity, &|_| None);
-            let value = value.and_then(|it| {
-                Credential::real(it, &self.providers).map_err(|fault| fault.to_string())
-            });
-            match value {
-                Ok(credential) => {
+            match found {
+                None => {}
+                Some(Ok(credential)) => {
                     let news = (followed.slot.clone(), credential);
                     let sent = self.news.send(news);
                     sent.map_err(|_gone| io::ErrorKind::BrokenPipe)?;
                     self.tell.write_all(&[0])?;
                 }
-                Err(fault) => {
+                Some(Err(fault)) => {
                     let setting = &followed.setting;
                     tracing::warn!(setting, fault, "the credential before stays");
                 }
@@ -253,6 +255,29 @@ mod tests {
         thread::sleep(Duration::from_millis(1500));
         fs::write(&path, "two-two").unwrap();
         assert!(holds(&next(&mut rotation), b"two-two"));
+    }
+
+    #[test]
+    fn a_key_that_ends_is_asked_for_again_ahead_of_its_end() {
+        let toml = "[bedrock]\ncredential = 'cmd:/bin/key'";
+        let said = |seconds: i64| {
+            let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+            let key =
+                format!(r#"{{"AccessKeyId":"A","SecretAccessKey":"s3cret","Expiration":"{end}"}}"#);
+            move |_: &Reference| Ok(Zeroizing::new(key.into_bytes()))
+        };
+        let providers = Providers::builtin();
+        let mut one = followed(toml).remove(0);
+        one.credential(&providers, said(200)).unwrap();
+        let now = Instant::now();
+        let mut watched = Watched::new(one, now).unwrap();
+        let ahead = |watched: &Watched| (watched.next - now).as_secs();
+        assert!((145..=150).contains(&ahead(&watched)));
+        assert!(watched.look(now, said(9999), &providers).is_none());
+        watched.next = now;
+        let found = watched.look(now, said(400), &providers).unwrap();
+        assert!(found.unwrap().matches(b"s3cret"));
+        assert!((295..=305).contains(&ahead(&watched)));
     }
 
     #[test]

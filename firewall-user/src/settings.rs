@@ -193,7 +193,8 @@ pub fn resolve(
     asked.limits(&args.limits);
     let mut gateway = asked.settings(&mut faults.0);
     let mut wrong = Vec::new();
-    let references = credentials::references(&mut gateway, |name| host.lookup(name), &mut wrong);
+    let mut references =
+        credentials::references(&mut gateway, |name| host.lookup(name), &mut wrong);
     let wrong = wrong.iter().map(|it| asked.place_fault(it));
     faults.0.extend(wrong);
     let providers = checked_providers(&gateway, &asked, &mut faults);
@@ -225,7 +226,7 @@ pub fn resolve(
     }
     let lookup = |name: &str| host.lookup(name);
     let credentials = identity.as_ref().map_or_else(Credentials::new, |identity| {
-        let read = credentials::read(&references, &providers, identity, lookup);
+        let read = credentials::read(&mut references, &providers, identity, lookup);
         read.unwrap_or_else(|found| {
             let found = found.iter().map(|fault| asked.place_fault(fault));
             found.for_each(|fault| faults.add(fault));

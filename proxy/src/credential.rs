@@ -17,7 +17,7 @@ mod keep;
 mod rotation;
 pub(crate) mod runner;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::SystemTime};
 
 use http::HeaderValue;
 use zeroize::Zeroizing;
@@ -74,6 +74,9 @@ pub enum CredentialError {
         "it is no AWS access key: JSON with AccessKeyId, SecretAccessKey and perhaps SessionToken"
     )]
     NotAccessKey,
+    /// It is an AWS access key with an `Expiration` that cannot be read.
+    #[error("the Expiration of the AWS access key is no time such as 2030-01-01T00:00:00Z")]
+    BadExpiration,
     /// Of an AWS access key one half is there.
     #[error(
         "an AWS access key has an id and a secret, and only one of them is set: set both or neither"
@@ -159,6 +162,12 @@ impl Credential {
     #[must_use]
     pub fn has_prefix(&self, prefix: &str) -> bool {
         self.expose().starts_with(prefix.as_bytes())
+    }
+
+    /// When it ends, if it says so.
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.as_access_key().and_then(AccessKey::expires)
     }
 
     /// The AWS access key, if it is one.

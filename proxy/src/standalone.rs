@@ -18,7 +18,7 @@ pub(crate) use self::follow::follow;
 use self::follow::read;
 use crate::{
     credential::{
-        Credential, Credentials,
+        Credentials,
         follow::{Followed, take, take_telemetry},
         runner::Runner,
     },
@@ -133,7 +133,7 @@ pub(crate) fn start(
     let settings = Settings::try_from(raw);
     let providers = settings.as_ref().map(|it| it.providers.clone());
     let providers = providers.unwrap_or_default();
-    let credentials = credentials(&followed, &providers, runner, variable);
+    let credentials = credentials(&mut followed, &providers, runner, variable);
     let (settings, credentials) = match (settings, credentials) {
         (Ok(settings), Ok(credentials)) if faults.is_empty() => (settings, credentials),
         (settings, credentials) => {
@@ -162,7 +162,7 @@ pub(crate) fn start(
 
 /// Follows the references to credentials; providers without one take their own variables.
 fn credentials(
-    references: &[Followed],
+    references: &mut [Followed],
     providers: &Providers,
     runner: Option<&Runner>,
     variable: impl Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
@@ -180,8 +180,7 @@ fn credentials(
         }
     };
     for it in references {
-        let value = read(&it.reference, runner, &variable);
-        match value.and_then(|it| Credential::real(it, providers).map_err(|it| it.to_string())) {
+        match it.credential(providers, |it| read(it, runner, &variable)) {
             Ok(credential) => found.insert(&it.slot, credential),
             Err(fault) => faults.push(format!("{}: {fault}", it.setting)),
         }

@@ -2,12 +2,14 @@
 //! An AWS access key: an id, a secret that signs requests and is never sent, and for temporary ones a token
 //! that is sent along.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use serde::Deserialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{CredentialError, MAX_CREDENTIAL};
-use crate::settings::is_identifier;
+use crate::{calendar::seconds, settings::is_identifier};
 
 /// Longest id; AWS documents 128.
 const MAX_ID: usize = 128;
@@ -19,29 +21,37 @@ pub(crate) struct AccessKey {
     id: String,
     secret: Zeroizing<Vec<u8>>,
     token: Option<Zeroizing<Vec<u8>>>,
+    /// When it ends, if that was said. For whoever fetches the next one: what is sent is the same.
+    expires: Option<SystemTime>,
 }
 
-/// As `credential_process` of AWS's tools has it. `Version` and `Expiration` are not needed.
+/// As `credential_process` of AWS's tools has it. `Version` is not needed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Written {
     access_key_id: String,
     secret_access_key: String,
     session_token: Option<String>,
+    expiration: Option<String>,
 }
 
 impl AccessKey {
     /// Reads what `credential_process` prints: JSON with `AccessKeyId`, `SecretAccessKey`, and perhaps
-    /// `SessionToken`.
+    /// `SessionToken` and `Expiration`.
     pub(super) fn parse(json: &[u8]) -> Result<Self, CredentialError> {
         let written: Written =
             serde_json::from_slice(json).map_err(|_cause| CredentialError::NotAccessKey)?;
         let token = written.session_token.map(String::into_bytes);
-        Self::new(
+        let mut key = Self::new(
             Zeroizing::new(written.access_key_id.into_bytes()),
             Zeroizing::new(written.secret_access_key.into_bytes()),
             token.map(Zeroizing::new),
-        )
+        )?;
+        if let Some(text) = written.expiration {
+            let seconds = seconds(&text).ok_or(CredentialError::BadExpiration)?;
+            key.expires = Some(UNIX_EPOCH + Duration::from_secs(seconds));
+        }
+        Ok(key)
     }
 
     /// Of its parts. White space around each is cut off; an empty token is none.
@@ -63,12 +73,17 @@ impl AccessKey {
             && plain(&secret)
             && token.as_ref().is_none_or(|it| plain(it));
         match fine {
-            true => Ok(Self { id, secret, token }),
+            true => Ok(Self {
+                id,
+                secret,
+                token,
+                expires: None,
+            }),
             false => Err(CredentialError::NotAccessKey),
         }
     }
 
-    /// As [`Self::parse`] reads it. Nothing in it needs an escape but `"` and `\`, which no part has that AWS made.
+    /// As [`Self::parse`] reads it, without its end: whoever reads it fetches no other. Nothing in it needs an escape but `"` and `\`, which no part has that AWS made.
     pub(super) fn write(&self) -> Zeroizing<Vec<u8>> {
         let token = self.token.as_ref().map_or(0, |it| it.len());
         // Never grows, so that no copy is left behind: at worst each byte has an escape.
@@ -99,6 +114,11 @@ impl AccessKey {
     pub(super) fn secrets(&self) -> impl Iterator<Item = &[u8]> {
         let token = self.token.iter().map(|it| it.as_slice());
         std::iter::once(self.secret.as_slice()).chain(token)
+    }
+
+    /// When it ends, if that was said.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        self.expires
     }
 
     /// Whose it is.
@@ -143,7 +163,12 @@ mod tests {
         let key = AccessKey::parse(printed).unwrap();
         assert_eq!((key.id(), key.token()), ("ASIAEXAMPLE", Some(&b"t=="[..])));
         assert_eq!(key.secrets().collect::<Vec<_>>(), [&b"a/b+c"[..], b"t=="]);
-        assert!(AccessKey::parse(&key.write()).unwrap() == key);
+        let end = UNIX_EPOCH + Duration::from_secs(1_893_456_000);
+        assert_eq!(key.expires(), Some(end));
+        let again = AccessKey::parse(&key.write()).unwrap();
+        assert_eq!(again.expires(), None);
+        assert_eq!((again.id(), again.token()), (key.id(), key.token()));
+        assert!(again.secrets().eq(key.secrets()));
         let odd = AccessKey::new(
             Zeroizing::new(b"A".to_vec()),
             Zeroizing::new(br#"a"b\c"#.to_vec()),
@@ -168,5 +193,13 @@ mod tests {
             let found = AccessKey::parse(text.as_bytes()).map(|_| ());
             assert_eq!(found, Err(CredentialError::NotAccessKey), "{text}");
         }
+        let endless = r#"{"AccessKeyId":"A","SecretAccessKey":"s","Expiration":null}"#;
+        assert_eq!(
+            AccessKey::parse(endless.as_bytes()).unwrap().expires(),
+            None
+        );
+        let unclear = endless.replace("null", r#""tomorrow""#);
+        let fault = AccessKey::parse(unclear.as_bytes()).map(|_| ());
+        assert_eq!(fault, Err(CredentialError::BadExpiration));
     }
 }

@@ -19,7 +19,10 @@ use super::{
     Credential, MAX_CREDENTIAL, TELEMETRY,
     federation::{CLIENT_SECRET, OIDC_TOKEN, REFRESH_TOKEN},
 };
-use crate::settings::{RawAccessKey, RawCredential, RawProvider, RawTelemetry};
+use crate::{
+    provider::Providers,
+    settings::{RawAccessKey, RawCredential, RawProvider, RawTelemetry},
+};
 
 /// What a request to a collector has of its own.
 const OWN_HEADERS: [HeaderName; 6] = [
@@ -39,6 +42,9 @@ const FILE: Duration = Duration::from_secs(1);
 
 /// How often a command is run again: tokens that commands print last an hour in most places.
 const COMMAND: Duration = Duration::from_secs(600);
+
+/// A command whose credential ends is not run more often than this on that account.
+const LEAST: Duration = Duration::from_secs(10);
 
 /// Where the runner of a job says how to ask for the job's identity.
 const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
@@ -69,6 +75,38 @@ pub struct Followed {
     pub reference: Reference,
     /// How often it is looked at again, if that was said.
     pub refresh: Option<Duration>,
+    /// When what it led to last ends, if that said so.
+    expires: Option<SystemTime>,
+}
+
+impl Followed {
+    /// Follows it, and remembers when what it led to ends. A failure leaves that as it was.
+    ///
+    /// # Errors
+    ///
+    /// What `read` says, or why that is no credential.
+    pub fn credential(
+        &mut self,
+        providers: &Providers,
+        read: impl FnOnce(&Reference) -> Result<Zeroizing<Vec<u8>>, String>,
+    ) -> Result<Credential, String> {
+        let value = read(&self.reference)?;
+        let credential = Credential::real(value, providers).map_err(|fault| fault.to_string())?;
+        self.expires = credential.expires();
+        Ok(credential)
+    }
+
+    /// How long until it is looked at again; `None`: it does not change. What ends is looked at ahead of its end, and,
+    /// where there is nothing newer by then, more and more often.
+    #[must_use]
+    pub fn wait(&self, now: SystemTime) -> Option<Duration> {
+        let every = self.refresh.unwrap_or(self.reference.pace()?);
+        let Some(end) = self.expires else {
+            return Some(every);
+        };
+        let left = end.duration_since(now).unwrap_or_default();
+        Some(every.min((left * 3 / 4).max(LEAST)))
+    }
 }
 
 impl Reference {
@@ -207,6 +245,7 @@ pub fn take(
                 setting,
                 reference,
                 refresh,
+                expires: None,
             }),
             Err(what) => faults.push(format!("{setting}: {what}")),
         };
@@ -246,6 +285,7 @@ pub fn take(
                     setting,
                     reference,
                     refresh,
+                    expires: None,
                 });
             }
             Some(RawCredential::Federated(mut it)) => {
@@ -334,6 +374,7 @@ pub fn take_telemetry(
                 setting,
                 reference,
                 refresh: None,
+                expires: None,
             }),
             Err(what) => faults.push(format!("{setting}: {what}")),
         }
@@ -559,6 +600,50 @@ mod tests {
         let stray = "[a]\ncredential = { access-key-id = 'env:ID', secret-access-key = 'env:S', tokn = 'env:T' }";
         let stray = toml::from_str::<BTreeMap<String, RawProvider>>(stray).unwrap_err();
         assert!(stray.to_string().contains("tokn"), "{stray}");
+    }
+
+    #[test]
+    fn what_ends_is_looked_at_ahead_of_its_end() {
+        let mut providers: BTreeMap<String, RawProvider> = toml::from_str(
+            "[a]\ncredential = 'cmd:/bin/x'\n[b]\ncredential = { command = '/bin/x', refresh-seconds = 7200 }\n\
+             [c]\ncredential = 'env:X'",
+        )
+        .unwrap();
+        let mut found = take(&mut providers, &|_| None, &mut Vec::new());
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000);
+        let mut wait = |which: usize, end: &str, read: Result<(), String>| {
+            let one = &mut found[which];
+            let key =
+                format!(r#"{{"AccessKeyId":"A","SecretAccessKey":"s3cret","Expiration":{end}}}"#);
+            let reading = |_: &Reference| read.map(|()| Zeroizing::new(key.into_bytes()));
+            let credential = one.credential(&Providers::builtin(), reading);
+            (credential.is_ok(), one.wait(now).map(|it| it.as_secs()))
+        };
+        let fine = || Ok(());
+        // The usual pace, unless the end is near; what was said, unless the end is nearer.
+        assert_eq!(wait(0, "null", fine()), (true, Some(600)));
+        assert_eq!(wait(1, "null", fine()), (true, Some(7200)));
+        assert_eq!(
+            wait(0, r#""2030-01-01T01:00:00Z""#, fine()),
+            (true, Some(600))
+        );
+        assert_eq!(
+            wait(1, r#""2030-01-01T01:00:00Z""#, fine()),
+            (true, Some(2700))
+        );
+        assert_eq!(
+            wait(0, r#""2030-01-01T00:04:00Z""#, fine()),
+            (true, Some(180))
+        );
+        // What fails meanwhile, and what cannot be read, does not make it last longer.
+        assert_eq!(wait(0, "null", Err("no".to_owned())), (false, Some(180)));
+        assert_eq!(wait(0, r#""soon""#, fine()), (false, Some(180)));
+        // Over, and there is nothing newer: again, but not without a pause.
+        assert_eq!(
+            wait(0, r#""2029-12-31T00:00:00Z""#, fine()),
+            (true, Some(10))
+        );
+        assert_eq!(wait(2, r#""2030-01-01T00:04:00Z""#, fine()), (true, None));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What references lead to: at the start, and whenever it changes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use zeroize::Zeroizing;
 
 use crate::{
     credential::{
-        Credential, Rotation,
+        Rotation,
         follow::{Followed, Looked, Reference, read_file},
         runner::Runner,
     },
@@ -34,18 +34,14 @@ pub(super) fn read(
 /// Looks again and again, and has the proxy serve with what is new. What cannot be read or is no credential leaves
 /// the last one in force.
 pub(crate) async fn follow(
-    followed: Followed,
+    mut followed: Followed,
     runner: Option<Arc<Runner>>,
     providers: Providers,
     rotation: Rotation,
 ) {
-    let Some(usual) = followed.reference.pace() else {
-        return;
-    };
-    let every = followed.refresh.unwrap_or(usual);
     let mut looked = Looked::default();
-    loop {
-        tokio::time::sleep(every).await;
+    while let Some(wait) = followed.wait(SystemTime::now()) {
+        tokio::time::sleep(wait).await;
         if !looked.is_new(&followed.reference) {
             continue;
         }
@@ -53,8 +49,7 @@ pub(crate) async fn follow(
         let reading = move || read(&reference, runner.as_deref(), &|_| None);
         let read = tokio::task::spawn_blocking(reading).await;
         let read = read.unwrap_or_else(|_panic| Err("the reading thread panicked".to_owned()));
-        let value =
-            read.and_then(|it| Credential::real(it, &providers).map_err(|fault| fault.to_string()));
+        let value = followed.credential(&providers, |_| read);
         let put = value.and_then(|it| {
             let replaced = rotation.replace(&followed.slot, &it);
             replaced.map_err(|stray| stray.to_string())
