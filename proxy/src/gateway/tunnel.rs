@@ -185,12 +185,14 @@ async fn carry(
     };
     let from = Arc::new(AtomicU64::new(0));
     let to = Arc::new(AtomicU64::new(0));
+    let gone = Arc::new(AtomicBool::new(false));
     let down = Counted {
         io: TokioIo::new(down),
         read: Arc::clone(&from),
         masked: None,
         ready: Bytes::new(),
         watch: None,
+        ended: Arc::clone(&gone),
     };
     let scanner = link.shared().scanner.as_ref();
     let found = Arc::clone(&link);
@@ -201,6 +203,7 @@ async fn carry(
         masked,
         ready: Bytes::new(),
         watch: Some(watch),
+        ended: Arc::default(),
     };
     let total = || from.load(Ordering::Relaxed) + to.load(Ordering::Relaxed);
     let silent = async {
@@ -229,6 +232,13 @@ async fn carry(
         Ok(Some(fault)) => record.broke(fault),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             record.broke(Refusal::SecretLeak.into());
+        }
+        // It was over then: that the upstream, told so, breaks off is no fault of the upstream's, unless of what it said. A
+        // record that is neither complete nor broken says that the workload is gone.
+        Err(error)
+            if gone.load(Ordering::Relaxed) && error.kind() != io::ErrorKind::InvalidData =>
+        {
+            tracing::debug!(%error, "the workload left its tunnel");
         }
         Err(error) => {
             tracing::debug!(%error, "tunnel broke");

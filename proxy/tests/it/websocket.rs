@@ -157,6 +157,58 @@ async fn an_accepted_tunnel_carries_bytes_both_ways() {
     );
 }
 
+/// Who ended a tunnel that was not closed: without a goodbye, either side's going breaks it.
+#[tokio::test]
+async fn a_workload_that_leaves_is_told_from_a_provider_that_breaks_off() {
+    for settings in ["", "models.deny = ['x']"] {
+        for (workload_leaves, unread, expected) in [
+            // Its connection is reset, as it had not read all.
+            (true, true, "workload_gone"),
+            // It ends, and the upstream goes without a word when it notices.
+            (true, false, "workload_gone"),
+            (false, false, "upstream_body_broken"),
+        ] {
+            let ca = Ca::new();
+            let (address, _task) = raw_upstream(&ca, move |mut stream| async move {
+                let head = head(&mut stream).await;
+                let answer = format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Accept: {}\r\n\r\n",
+                    accept(&head)
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                // The beginning of a text of 2 MiB: more than fits anywhere, or little.
+                let text = vec![b'x'; if unread { 1 << 20 } else { 2 }];
+                let frame = [b"\x81\x7f\0\0\0\0\0\x20\0\0", &text[..]].concat();
+                drop(stream.write_all(&frame).await);
+                while workload_leaves && stream.read(&mut [0; 64]).await.is_ok_and(|it| it > 0) {}
+                // No goodbye of TLS's.
+            })
+            .await;
+            let mut gateway = Gateway::with(address, &ca, settings);
+            let mut raw = Raw::connect(gateway.openai).await;
+            raw.send(handshake("")).await;
+            let first = raw.head().await.unwrap();
+            assert!(first.starts_with("HTTP/1.1 101 "), "{first}");
+            while raw.buffer.len() < 12 {
+                assert!(raw.fill().await > 0);
+            }
+            if workload_leaves {
+                drop(raw);
+            } else {
+                assert_eq!(raw.fill().await, 0);
+            }
+            let line = gateway.log(1).await.remove(0);
+            assert_eq!(
+                (line["reason"].as_str(), line["complete"].as_bool()),
+                (Some(expected), Some(false)),
+                "{settings:?} {workload_leaves} {unread}: {line}"
+            );
+        }
+    }
+}
+
+/// Its control is among the holes (`holes.rs`): through a pipe in place of the gateway they arrive.
 #[tokio::test]
 async fn any_other_answer_is_relayed_once_and_later_bytes_reach_nobody() {
     let refused = |status: &'static str| -> fn(&str) -> String {

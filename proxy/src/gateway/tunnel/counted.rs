@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -19,7 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::watch::Watch;
 use crate::gateway::mask::{Masked, Repeated};
 
-/// Counts what is read, covers the credential in it, and looks at it.
+/// Counts what is read, covers the credential in it, looks at it, and remembers whether its side has ended, by itself or by
+/// an error.
 pub(super) struct Counted {
     pub(super) io: TokioIo<Upgraded>,
     pub(super) read: Arc<AtomicU64>,
@@ -27,6 +28,13 @@ pub(super) struct Counted {
     /// What went through the mask and found no room.
     pub(super) ready: Bytes,
     pub(super) watch: Option<Watch>,
+    pub(super) ended: Arc<AtomicBool>,
+}
+
+impl Counted {
+    fn noting<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        done.inspect_err(|_| self.ended.store(true, Ordering::Relaxed))
+    }
 }
 
 impl AsyncRead for Counted {
@@ -38,11 +46,15 @@ impl AsyncRead for Counted {
         let this = self.get_mut();
         let before = buffer.filled().len();
         while this.ready.is_empty() {
-            ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
+            let done = ready!(Pin::new(&mut this.io).poll_read(cx, buffer));
+            this.noting(done)?;
             let read = buffer.filled().get(before..).unwrap_or_default();
             let count = u64::try_from(read.len()).unwrap_or(u64::MAX);
             this.read.fetch_add(count, Ordering::Relaxed);
             let is_last = read.is_empty();
+            if is_last {
+                this.ended.store(true, Ordering::Relaxed);
+            }
             let passed = match &mut this.masked {
                 Some(masked) if is_last => masked.finish(),
                 Some(masked) if !masked.passes(read) => {
@@ -75,14 +87,20 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let done = ready!(Pin::new(&mut this.io).poll_write(cx, bytes));
+        Poll::Ready(this.noting(done))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        let done = ready!(Pin::new(&mut this.io).poll_flush(cx));
+        Poll::Ready(this.noting(done))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        let done = ready!(Pin::new(&mut this.io).poll_shutdown(cx));
+        Poll::Ready(this.noting(done))
     }
 }
