@@ -97,4 +97,18 @@ mod tests {
             }
         }
     }
+    /// A hole elsewhere: where not all ports are asked, the command starts although one is dead.
+    #[test]
+    fn a_port_that_nobody_asks_is_dead_unnoticed_elsewhere() {
+        let starts = |ports: &[u16]| all_answer(Ipv4Addr::LOCALHOST, ports.iter().copied()).is_ok();
+        // The peer's rule: all but the last of them.
+        let starts_elsewhere = |ports: &[u16]| starts(&ports[..ports.len() - 1]);
+        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let nobody = closed.local_addr().unwrap().port();
+        drop(closed);
+        let mut ports = [(); 5].map(|()| port("HTTP/1.1 200 OK\r\n\r\n"));
+        assert!(starts(&ports) && starts_elsewhere(&ports));
+        ports[4] = nobody;
+        assert!(!starts(&ports) && starts_elsewhere(&ports));
+    }
 }

@@ -123,6 +123,38 @@ fn the_real_key_under_another_name_stops_the_run() {
     assert!(prepare(&host, &Requested::default()).is_ok());
 }
 
+/// A hole elsewhere: where variables are withheld by their names alone, whatever they hold, the command finds the key.
+#[test]
+fn the_real_key_under_another_name_passes_elsewhere() {
+    let finds_the_key = |variables: &Variables| {
+        let mut values = variables.values();
+        values.any(|it| it.to_string_lossy().contains(REAL))
+    };
+    let providers = Providers::builtin();
+    for (name, value) in [
+        ("MY_KEY", REAL),
+        ("HEADER", &format!("Bearer {REAL}")),
+        ("CONFIG", &format!("{{\"key\":\"{REAL}\"}}")),
+    ] {
+        let host = [(name, value)];
+        // The peer's rule is the half of ours that knows names.
+        assert!(finds_the_key(&passed_from(
+            &variables(&host),
+            &ALL,
+            &providers
+        )));
+        assert!(prepare(&host, &ALL).is_err(), "{name}");
+    }
+    // Neither passes what is known by its name.
+    let host = [("OPENAI_API_KEY", REAL)];
+    assert!(!finds_the_key(&passed_from(
+        &variables(&host),
+        &ALL,
+        &providers
+    )));
+    assert!(!finds_the_key(prepare(&host, &ALL).unwrap().variables()));
+}
+
 #[test]
 fn the_real_key_as_an_argument_stops_the_run() {
     let faults = prepare_command(&[], &ALL, &["curl", "-H", &format!("x: {REAL}")]).unwrap_err();

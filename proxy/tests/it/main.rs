@@ -14,6 +14,8 @@ mod explicit;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod holes;
+#[cfg(test)]
 mod http_door;
 #[cfg(test)]
 mod malformed;
@@ -21,6 +23,8 @@ mod malformed;
 mod mask;
 #[cfg(test)]
 mod orders;
+#[cfg(test)]
+mod peer;
 #[cfg(test)]
 mod process;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use keyward_emulator::{Alpn, Emulator, Handle, Malformed, Options, Provider};
 use serde::Deserialize;
 use tokio::{io::AsyncReadExt as _, task::JoinSet, time::timeout};
 
-use crate::support::{Gateway, PATIENCE, Raw, ask};
+use crate::support::{Gateway, PATIENCE, Raw, Speaks, ask, over_both};
 
 const FILE: &str = include_str!("../data/orders.toml");
 /// No maker would know it for its own.
@@ -52,7 +52,7 @@ struct Case {
     except: Vec<String>,
     /// Only one of the two.
     form: Option<Form>,
-    over: Option<Over>,
+    over: Option<Speaks>,
     status: Status,
     /// The gateway's own error has this reason, and so has the log.
     reason: Option<String>,
@@ -78,13 +78,6 @@ struct Case {
 enum Form {
     Whole,
     Stream,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Over {
-    Http1,
-    Http2,
 }
 
 #[derive(Deserialize)]
@@ -117,15 +110,7 @@ fn every_malformed_answer_has_its_case() {
     }
 }
 
-#[tokio::test]
-async fn over_http1() {
-    hold(Over::Http1).await;
-}
-
-#[tokio::test]
-async fn over_http2() {
-    hold(Over::Http2).await;
-}
+over_both!(hold);
 
 /// What was asked, and for which case.
 struct Asked {
@@ -134,7 +119,7 @@ struct Asked {
     what: String,
 }
 
-async fn hold(over: Over) {
+async fn hold(over: Speaks) {
     // Tasks want it to live as long as they may.
     let orders: &'static Orders = Box::leak(Box::new(toml::from_str(FILE).unwrap()));
     let mut faults = Vec::new();
@@ -163,7 +148,7 @@ async fn hold(over: Over) {
 /// All cases of one provider. Returns what was asked, what did not hold, and how many requests it took.
 async fn at_provider(
     world: &'static World,
-    over: Over,
+    over: Speaks,
     name: &'static String,
     forms: &'static Forms,
     port: SocketAddr,
@@ -220,7 +205,7 @@ async fn at_provider(
     (asked, faults, requests)
 }
 
-fn emulator(over: Over) -> Handle {
+fn emulator(over: Speaks) -> Handle {
     let more = [
         Provider::Copilot,
         Provider::Gemini,
@@ -229,8 +214,8 @@ fn emulator(over: Over) -> Handle {
     ];
     Emulator::start(Options {
         alpn: match over {
-            Over::Http1 => Alpn::Http1,
-            Over::Http2 => Alpn::Http2,
+            Speaks::Http1 => Alpn::Http1,
+            Speaks::Http2 | Speaks::OnlyHttp2 => Alpn::Http2,
         },
         more_keys: more.map(|it| (it, KEY.to_owned())).into(),
         ..Options::new(KEY, KEY)
@@ -239,16 +224,16 @@ fn emulator(over: Over) -> Handle {
 }
 
 /// What came back.
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     head: String,
     body: Vec<u8>,
     /// It ended as its head says.
-    whole: bool,
+    pub(crate) whole: bool,
 }
 
 impl Answer {
-    async fn of(
+    pub(crate) async fn of(
         port: SocketAddr,
         (path, body): &(String, String),
         order: &str,

@@ -135,12 +135,29 @@ pub(crate) struct Upstream {
     task: JoinHandle<()>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Speaks {
     Http1,
     Http2,
     OnlyHttp2,
 }
+
+/// A suite that is to hold whatever the providers speak.
+macro_rules! over_both {
+    ($hold:ident) => {
+        #[tokio::test]
+        async fn over_http1() {
+            $hold(crate::support::Speaks::Http1).await;
+        }
+
+        #[tokio::test]
+        async fn over_http2() {
+            $hold(crate::support::Speaks::Http2).await;
+        }
+    };
+}
+pub(crate) use over_both;
 
 impl Upstream {
     /// Answers every request with 200 and `hello`.
@@ -294,6 +311,16 @@ impl Gateway {
         toml: &str,
         keys: &[(&str, &str)],
     ) -> Self {
+        Self::starting(upstream, ca, toml, keys).unwrap()
+    }
+
+    /// The same, if it starts; or why it does not.
+    pub(crate) fn starting(
+        upstream: SocketAddr,
+        ca: &str,
+        toml: &str,
+        keys: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let mut raw: RawSettings = toml::from_str(toml).unwrap();
         raw.upstream.ca_pem.push(ca.to_owned());
         raw.upstream.system_roots.get_or_insert(false);
@@ -306,7 +333,7 @@ impl Gateway {
             let fixed = names.map(|it| format!("{it}={upstream}"));
             raw.upstream.resolve.extend(fixed);
         }
-        let settings = Settings::try_from(raw).unwrap();
+        let settings = Settings::try_from(raw).map_err(|fault| fault.to_string())?;
         let providers = settings.providers.clone();
         let mut credentials = Credentials::new();
         for (name, key) in keys {
@@ -329,7 +356,7 @@ impl Gateway {
             },
             Peers::unknown(),
         )
-        .unwrap();
+        .map_err(|fault| fault.to_string())?;
         let ports: BTreeMap<String, SocketAddr> = providers
             .iter()
             .map(|provider| {
@@ -347,7 +374,7 @@ impl Gateway {
                 std::future::pending::<()>().await;
             }
         }));
-        Self {
+        Ok(Self {
             openai: ports["openai"],
             anthropic: ports["anthropic"],
             gemini: ports["gemini"],
@@ -359,7 +386,7 @@ impl Gateway {
             tokens_file,
             drain: Some(drain),
             task,
-        }
+        })
     }
 
     pub(crate) fn drain(&mut self) {
