@@ -28,6 +28,6 @@ pub use endpoints::{Endpoints, Listeners, NAMES_V4, NAMES_V6};
 pub use event::{Event, Hook, MalformedEvent};
 pub use flow::{COMM_LEN, FlowInfo, FlowKey, Owner};
 pub use packet::{Headers, decide_egress, decide_ingress};
-pub use reason::{COUNTERS, LOST_EVENTS, Reason};
+pub use reason::{COUNTERS, LOST_EVENTS, Lack, Listed, Reason, Refusal, UpstreamFault};
 pub use socket::decide_socket;
 pub use sockopt::{REFUSED, decide_sockopt, is_v6only};

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use clap::ValueEnum;
+use firewall_common::Lack;
 use nix::sys::utsname::uname;
 use serde::{Deserialize, Serialize};
 
@@ -37,14 +38,19 @@ impl Feature {
         Self::value_variants()
     }
 
+    /// The reason for which a run without it does not start.
+    pub fn reason(self) -> Lack {
+        match self {
+            Self::Landlock => Lack::Landlock,
+            Self::LandlockScope => Lack::LandlockScope,
+            Self::SeccompNotify => Lack::SeccompNotify,
+            Self::CgroupLimits => Lack::CgroupLimits,
+        }
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Landlock => "landlock",
-            Self::LandlockScope => "landlock-scope",
-            Self::SeccompNotify => "seccomp-notify",
-            Self::CgroupLimits => "cgroup-limits",
-        }
+        self.reason().name()
     }
 
     /// What is lost without it.
@@ -152,6 +158,8 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_command_line_and_of_the_log() {
+        let reasons: Vec<_> = Feature::all().iter().map(|it| it.reason()).collect();
+        assert_eq!(reasons, Lack::ALL);
         for feature in Feature::all() {
             let typed = feature.to_possible_value().unwrap();
             assert_eq!(typed.get_name(), feature.name());

@@ -25,7 +25,8 @@ enum Shape {
 
 /// The answer to a request that failed.
 pub(crate) fn respond(fault: Fault, provider: &Provider) -> Response<Bytes> {
-    let (status, shape, message, close) = describe(fault);
+    let (status, shape, close) = describe(fault);
+    let message = message(fault);
     let body = match shape {
         Shape::Plain(title) => json!({
             "error": title,
@@ -77,175 +78,113 @@ pub(crate) fn leaked(finding: &Finding, provider: &Provider) -> Response<Bytes> 
     respond(fault, provider).map(|_| Bytes::from(body.to_string()))
 }
 
-/// Status of the answer to what is refused, and what is said.
-pub(crate) fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
-    let (status, _, message, _) = describe(refusal.into());
-    (status, message)
+/// Status of the answer to what is refused.
+pub(crate) fn status(refusal: Refusal) -> StatusCode {
+    describe(refusal.into()).0
 }
 
 /// Status of the answer to what is refused, and the `type` of its error.
 pub(crate) fn kind(refusal: Refusal) -> (StatusCode, &'static str) {
-    let (status, Shape::Plain(kind) | Shape::Typed(kind), ..) = describe(refusal.into());
+    let (status, Shape::Plain(kind) | Shape::Typed(kind), _) = describe(refusal.into());
     (status, kind)
 }
 
-/// Status, shape, what is said, and whether the connection is closed afterwards.
-fn describe(fault: Fault) -> (StatusCode, Shape, &'static str, bool) {
+/// What is said: the reason's sentence, without its full stop, as clients know the texts of errors.
+fn message(fault: Fault) -> &'static str {
+    let sentence = match fault {
+        Fault::Downstream(refusal) => refusal.sentence(),
+        Fault::Upstream(fault) => fault.sentence(),
+        Fault::Internal(_) => "The gateway failed; its log says more.",
+    };
+    sentence.trim_end_matches('.')
+}
+
+/// Status, shape, and whether the connection is closed afterwards.
+fn describe(fault: Fault) -> (StatusCode, Shape, bool) {
     use Refusal as R;
     use Shape::{Plain, Typed};
     use StatusCode as S;
     use UpstreamFault as U;
-    let malformed = |message| (S::BAD_REQUEST, Plain("Bad Request"), message, true);
-    let unreachable = |message| (S::BAD_GATEWAY, Typed("upstream_error"), message, false);
-    let late = |message| (S::GATEWAY_TIMEOUT, Typed("upstream_error"), message, false);
     match fault {
         Fault::Downstream(refusal) => match refusal {
-            R::RequestLine => malformed("the request line is malformed"),
+            R::RequestLine
+            | R::Http2Preface
+            | R::Http2Upgrade
+            | R::BareLineFeed
+            | R::BareCarriageReturn
+            | R::ControlCharacter
+            | R::FoldedHeader
+            | R::HeaderName
+            | R::MissingHost
+            | R::DuplicateHost
+            | R::BadHost
+            | R::LengthAndEncoding
+            | R::DuplicateLength
+            | R::BadLength
+            | R::BadEncoding
+            | R::BadChunk
+            | R::NotRelative
+            | R::BadTarget
+            | R::BadPath
+            | R::BadUpgrade
+            | R::BadFrame => (S::BAD_REQUEST, Plain("Bad Request"), true),
             R::Version => (
                 S::HTTP_VERSION_NOT_SUPPORTED,
                 Plain("HTTP Version Not Supported"),
-                "only HTTP/1.1 is spoken here",
                 true,
             ),
-            R::Http2Preface | R::Http2Upgrade => malformed("only HTTP/1.1 is spoken here"),
-            R::BareLineFeed => malformed("lines must end in CRLF"),
-            R::BareCarriageReturn => malformed("a carriage return must be followed by a line feed"),
-            R::ControlCharacter => {
-                malformed("control characters are not allowed in a request head")
-            }
-            R::FoldedHeader => malformed("header lines must not be folded"),
-            R::HeaderName => malformed("a header line has no well-formed name"),
-            R::MissingHost => malformed("the Host header is missing"),
-            R::DuplicateHost => malformed("there is more than one Host header"),
-            R::BadHost => malformed("the Host header is malformed"),
-            R::LengthAndEncoding => {
-                malformed("Content-Length and Transfer-Encoding exclude each other")
-            }
-            R::DuplicateLength => malformed("there is more than one Content-Length"),
-            R::BadLength => malformed("Content-Length must be a plain number"),
-            R::BadEncoding => malformed("Transfer-Encoding must be chunked, once"),
-            R::BadChunk => malformed("the chunked body is malformed"),
-            R::BadExpectation => (
-                S::EXPECTATION_FAILED,
-                Plain("Expectation Failed"),
-                "only 100-continue can be expected",
-                true,
-            ),
+            R::BadExpectation => (S::EXPECTATION_FAILED, Plain("Expectation Failed"), true),
             R::HeadTooLarge | R::TooManyHeaders => (
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 Plain("Request Header Fields Too Large"),
-                "the request head is over the limit",
                 true,
             ),
-            R::HeadTimedOut | R::BodyTimedOut => (
-                S::REQUEST_TIMEOUT,
-                Plain("Request Timeout"),
-                "the request did not come in time",
-                true,
-            ),
-            R::BodyTooLarge => (
-                S::PAYLOAD_TOO_LARGE,
-                Plain("Payload Too Large"),
-                "the request body is over the limit",
-                true,
-            ),
-            R::Method => (
-                S::METHOD_NOT_ALLOWED,
-                Plain("Method Not Allowed"),
-                "this method is not served here",
-                true,
-            ),
-            R::NotRelative => malformed("URL must be a relative path"),
-            R::BadTarget => malformed(
-                "the target must be http://host/path, or host:port for CONNECT, without user and password",
-            ),
-            R::BadPath => malformed("the path is ambiguous or malformed"),
-            R::PathNotAllowed => (
-                S::FORBIDDEN,
-                Typed("path_not_allowed"),
-                "this method and path are not part of what the policy allows for this provider",
-                false,
-            ),
-            R::ForeignCredential => (
-                S::FORBIDDEN,
-                Typed("foreign_credential"),
-                "the request carries a credential of its own; send the placeholder, or none: the \
-                 gateway puts the real one in",
-                false,
-            ),
+            R::HeadTimedOut | R::BodyTimedOut => {
+                (S::REQUEST_TIMEOUT, Plain("Request Timeout"), true)
+            }
+            R::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, Plain("Payload Too Large"), true),
+            R::Method => (S::METHOD_NOT_ALLOWED, Plain("Method Not Allowed"), true),
+            R::PathNotAllowed => (S::FORBIDDEN, Typed("path_not_allowed"), false),
+            R::ForeignCredential => (S::FORBIDDEN, Typed("foreign_credential"), false),
             // With what there is to say of it: `Denied::respond`.
-            R::RateLimited | R::TooManyAtOnce => (
-                S::TOO_MANY_REQUESTS,
-                Typed("rate_limit_error"),
-                "a limit for this stretch of time is reached",
-                false,
-            ),
-            R::RunsExhausted => (
-                S::TOO_MANY_REQUESTS,
-                Typed("max_runs_exceeded"),
-                "this run's limit of inference requests is reached",
-                false,
-            ),
+            R::RateLimited | R::TooManyAtOnce => {
+                (S::TOO_MANY_REQUESTS, Typed("rate_limit_error"), false)
+            }
+            R::RunsExhausted => (S::TOO_MANY_REQUESTS, Typed("max_runs_exceeded"), false),
             R::TokensExhausted | R::DollarsExhausted => (
                 S::FORBIDDEN,
                 Typed("effective_tokens_limit_exceeded"),
-                "this run's budget is used up",
                 false,
             ),
-            R::ModelNotAllowed | R::ModelUnreadable | R::ModelNotPriced => (
-                S::FORBIDDEN,
-                Typed("model_policy_violation"),
-                "the policy does not allow this model",
-                false,
-            ),
-            R::BadUpgrade => malformed("this is not a well-formed WebSocket handshake"),
-            R::BadFrame => malformed("this is not a frame of a WebSocket"),
-            R::WebSocketNotCarried => (
-                S::UPGRADE_REQUIRED,
-                Typed("websocket_not_carried"),
-                "no WebSocket is carried here; send a plain request",
-                true,
-            ),
-            R::SecretLeak => (
-                S::FORBIDDEN,
-                Typed("secret_leak"),
-                "what was sent holds a secret",
-                true,
-            ),
+            R::ModelNotAllowed | R::ModelUnreadable | R::ModelNotPriced => {
+                (S::FORBIDDEN, Typed("model_policy_violation"), false)
+            }
+            R::WebSocketNotCarried => (S::UPGRADE_REQUIRED, Typed("websocket_not_carried"), true),
+            R::SecretLeak => (S::FORBIDDEN, Typed("secret_leak"), true),
             R::NotConfigured => (
                 S::SERVICE_UNAVAILABLE,
                 Typed("provider_not_configured"),
-                "no credential is configured for this provider",
                 false,
             ),
-            R::CredentialNotReady => (
-                S::SERVICE_UNAVAILABLE,
-                Typed("credential_not_ready"),
-                "the credential for this provider is being fetched; try again in a moment",
-                false,
-            ),
+            R::CredentialNotReady => (S::SERVICE_UNAVAILABLE, Typed("credential_not_ready"), false),
         },
         Fault::Upstream(fault) => match fault {
-            U::NotResolved => unreachable("the provider's name could not be resolved"),
-            U::Unreachable => unreachable("the provider could not be reached"),
-            U::NoProtocol => {
-                unreachable("the provider does not speak the HTTP version that this needs")
+            U::NotResolved
+            | U::Unreachable
+            | U::NoProtocol
+            | U::TlsFailed
+            | U::NoRoots
+            | U::Reset
+            | U::BodyBroken
+            | U::CredentialRepeated
+            | U::BadHandshake => (S::BAD_GATEWAY, Typed("upstream_error"), false),
+            U::ConnectTimedOut | U::FirstByteTimedOut | U::IdleTimedOut | U::TotalTimedOut => {
+                (S::GATEWAY_TIMEOUT, Typed("upstream_error"), false)
             }
-            U::TlsFailed => unreachable("the provider's certificate could not be verified"),
-            U::NoRoots => unreachable("there is no trusted root to verify the provider with"),
-            U::Reset => unreachable("the provider closed the connection without an answer"),
-            U::BodyBroken => unreachable("the provider's answer broke off"),
-            U::CredentialRepeated => unreachable("the provider's answer repeats the credential"),
-            U::BadHandshake => unreachable("the provider's WebSocket handshake is not valid"),
-            U::ConnectTimedOut => late("the connection to the provider took too long"),
-            U::FirstByteTimedOut => late("the provider did not answer in time"),
-            U::IdleTimedOut => late("the provider stopped answering"),
-            U::TotalTimedOut => late("the exchange with the provider took too long"),
         },
         Fault::Internal(_) => (
             S::INTERNAL_SERVER_ERROR,
             Plain("Internal Server Error"),
-            "the gateway failed; its log says more",
             true,
         ),
     }
@@ -275,7 +214,7 @@ mod tests {
         assert_eq!(
             body,
             json!({"error":{"type":"provider_not_configured","provider":"openai","port":10000,
-                "message":"no credential is configured for this provider","retryable":false}})
+                "message":"No credential is configured for this provider","retryable":false}})
         );
         let (status, body, _) = answer(Refusal::CredentialNotReady);
         assert_eq!(status, 503);

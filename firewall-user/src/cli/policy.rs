@@ -52,8 +52,11 @@ pub struct GroupsArgs {
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// Host, with or without a port: github.com, db.lan:5432; an IPv6 address stands in brackets
-    #[arg(value_name = "HOST[:PORT]")]
-    pub host: String,
+    #[arg(value_name = "HOST[:PORT]", required_unless_present = "reasons")]
+    pub host: Option<String>,
+    /// Print every reason for which anything is ever denied: its number, its name, what it means
+    #[arg(long, conflicts_with = "host")]
+    pub reasons: bool,
     /// What `keyward run` would be given.
     #[command(flatten)]
     pub egress: EgressArgs,

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `keyward explain`: what would become of a connection, by the code that decides in a run.
+//! `keyward explain`: what would become of a connection, by the code that decides in a run; and the reasons for which
+//! anything is denied.
 
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result, bail};
+use firewall_common::Listed;
 use keyward_policy::{Explanation, Host, Mode, Scheme};
 
 use super::logs::read_no_further;
@@ -12,7 +14,11 @@ use crate::settings::HostEnvironment;
 
 /// Says it. `false`: nothing is allowed.
 pub fn run(args: &ExplainArgs, environment: &HostEnvironment) -> Result<bool> {
-    let (host, port) = host_and_port(&args.host)?;
+    let Some(host) = &args.host else {
+        read_no_further(reasons(&mut io::stdout().lock()).map_err(Into::into))?;
+        return Ok(true);
+    };
+    let (host, port) = host_and_port(host)?;
     let loaded = environment.policy_source(&args.egress)?.read()?;
     let explanation = loaded.checked.explain_host(&host, port);
     let allowed = explanation
@@ -80,6 +86,20 @@ fn tell(host: &Host, explanation: &Explanation<'_>, out: &mut impl io::Write) ->
     Ok(())
 }
 
+/// The list of reasons.
+fn reasons(out: &mut impl io::Write) -> io::Result<()> {
+    let width = Listed::ALL
+        .iter()
+        .map(|it| it.name.len())
+        .max()
+        .unwrap_or(0);
+    for listed in Listed::ALL {
+        let (number, name) = (listed.number, listed.name);
+        writeln!(out, "{number:>3}  {name:width$}  {}", listed.sentence)?;
+    }
+    Ok(())
+}
+
 /// `host`, `host:port`, `[v6]:port`, `v6`.
 fn host_and_port(text: &str) -> Result<(Host, Option<u16>)> {
     if text.contains("://") {
@@ -103,6 +123,28 @@ fn host_and_port(text: &str) -> Result<(Host, Option<u16>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each row of the tables in `docs/logs.md` is one of the list, and the other way round.
+    #[test]
+    fn the_documentation_and_the_command_have_every_reason() {
+        let row = |it: &Listed| format!("| {} | `{}` | {} |", it.number, it.name, it.sentence);
+        let rows: Vec<_> = Listed::ALL.iter().map(row).collect();
+        let text = include_str!("../../../docs/logs.md");
+        let (_, tables) = text.split_once("\n## Reasons\n").unwrap();
+        let is_row = |it: &&str| it.starts_with("| ") && it.contains(" | `");
+        let documented: Vec<_> = tables.lines().filter(is_row).collect();
+        assert_eq!(documented, rows);
+
+        let mut printed = Vec::new();
+        reasons(&mut printed).unwrap();
+        let printed = String::from_utf8(printed).unwrap();
+        assert_eq!(printed.lines().count(), Listed::ALL.len());
+        for (line, listed) in printed.lines().zip(Listed::ALL) {
+            let words: Vec<_> = line.split_whitespace().take(2).collect();
+            assert_eq!(words, [&listed.number.to_string(), listed.name]);
+            assert!(line.ends_with(listed.sentence), "{line}");
+        }
+    }
 
     #[test]
     fn hosts_come_with_and_without_ports() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use firewall_common::Reason;
+use firewall_common::{Listed, Reason};
 use jiff::Timestamp;
 
 use super::line::{Event, Line, Verdict};
@@ -153,8 +153,7 @@ pub struct ThingTally {
 
 /// The sentence of a reason.
 pub fn sentence(reason: &str) -> Option<&'static str> {
-    let found = Reason::ALL.iter().find(|it| it.name() == reason);
-    found.map(|it| it.sentence())
+    Listed::find(reason).map(|it| it.sentence)
 }
 
 // === impl Tally ===

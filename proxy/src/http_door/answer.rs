@@ -13,7 +13,7 @@ use super::accept::Format;
 use crate::{
     egress::{Denial, Question},
     refusal::Refusal,
-    respond::refused,
+    respond,
 };
 
 /// Says why in one word.
@@ -84,8 +84,8 @@ impl Answer {
 
     /// What the guard refused.
     pub(crate) fn refused(reason: Reason, refusal: Refusal) -> Self {
-        let (status, message) = refused(refusal);
-        Self::malformed(status, reason, format!("{message}."))
+        let message = refusal.sentence().to_owned();
+        Self::malformed(respond::status(refusal), reason, message)
     }
 
     /// What is no request that is served here.

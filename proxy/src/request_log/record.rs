@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use firewall_common::Reason;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::tokens::Answer;
@@ -311,7 +312,7 @@ impl Drop for Record {
             Some(fault) => Some(fault.name()),
             // Dropped before there was anything to say, or in the middle of saying it.
             None if finding.is_some() => Some(Refusal::SecretLeak.name()),
-            None if !self.complete => Some("workload_gone"),
+            None if !self.complete => Some(Reason::WorkloadGone.name()),
             None => None,
         };
         shared.telemetry.exchange(&Exchange {

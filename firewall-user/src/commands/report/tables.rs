@@ -297,10 +297,18 @@ fn one(request: &Request) -> Vec<Cell> {
         .time
         .map(|it| it.strftime("%H:%M:%S%.3f").to_string());
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let mut status = request.status.map(|it| it.to_string()).unwrap_or_default();
-    if let Some(reason) = &request.reason {
-        write!(status, " {reason}").unwrap_or_default();
-    }
+    let status = request.status.map(|it| it.to_string()).unwrap_or_default();
+    let status = match &request.reason {
+        Some(reason) => {
+            let sentence = sentence(reason).unwrap_or(reason);
+            Cell::Html(format!(
+                "{status} <span title=\"{}\">{}</span>",
+                Html(sentence),
+                Html(reason)
+            ))
+        }
+        None => Cell::Text(status),
+    };
     let kinds = [
         request.input_tokens,
         request.output_tokens,
@@ -314,7 +322,7 @@ fn one(request: &Request) -> Vec<Cell> {
         Cell::Text(request.provider.clone()),
         Cell::Text(text(&request.model)),
         Cell::Text(format!("{} {}", text(&request.method), text(&request.path))),
-        Cell::Text(status),
+        status,
         sized(request.request_bytes),
         sized(request.response_bytes),
         span(request.first_byte_ms),
