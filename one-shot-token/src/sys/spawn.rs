@@ -188,21 +188,37 @@ fn no_memory() -> c_int {
     -1
 }
 
-/// `execve`, and what is made of it.
-fn exec(path: *const c_char, arguments: Strings, environment: Strings) -> c_int {
+/// `execve`, what is made of it, and `execvpe`, which searches.
+fn exec(next: &Next, program: *const c_char, arguments: Strings, environment: Strings) -> c_int {
     let mut filtered = Filtered::new();
     match filtered.of(environment, is_owner()) {
-        Some(environment) => next!(EXECVE as Exec, -1, path, arguments, environment),
+        Some(environment) => next!(next as Exec, -1, program, arguments, environment),
         None => no_memory(),
     }
 }
 
-/// `execvpe`, likewise.
-fn search(file: *const c_char, arguments: Strings, environment: Strings) -> c_int {
+/// `posix_spawn` and `posix_spawnp`: whoever calls them lives on, so the environment is always another process's.
+fn spawn(
+    next: &Next,
+    pid: *mut pid_t,
+    program: *const c_char,
+    (actions, attributes): (*const c_void, *const c_void),
+    arguments: Strings,
+    environment: Strings,
+) -> c_int {
     let mut filtered = Filtered::new();
-    match filtered.of(environment, is_owner()) {
-        Some(environment) => next!(EXECVPE as Exec, -1, file, arguments, environment),
-        None => no_memory(),
+    match filtered.of(environment, false) {
+        Some(environment) => next!(
+            next as Spawn,
+            libc::ENOSYS,
+            pid,
+            program,
+            actions,
+            attributes,
+            arguments,
+            environment
+        ),
+        None => libc::ENOMEM,
     }
 }
 
@@ -213,19 +229,19 @@ unsafe extern "C" fn execve(
     arguments: Strings,
     environment: Strings,
 ) -> c_int {
-    exec(path, arguments, environment)
+    exec(&EXECVE, path, arguments, environment)
 }
 
 /// As the C library's, exec(3).
 #[cfg_attr(not(test), unsafe(no_mangle))]
 unsafe extern "C" fn execv(path: *const c_char, arguments: Strings) -> c_int {
-    exec(path, arguments, table().cast_const().cast())
+    exec(&EXECVE, path, arguments, table().cast_const().cast())
 }
 
 /// As the C library's, exec(3).
 #[cfg_attr(not(test), unsafe(no_mangle))]
 unsafe extern "C" fn execvp(file: *const c_char, arguments: Strings) -> c_int {
-    search(file, arguments, table().cast_const().cast())
+    exec(&EXECVPE, file, arguments, table().cast_const().cast())
 }
 
 /// As the C library's, exec(3).
@@ -235,7 +251,7 @@ unsafe extern "C" fn execvpe(
     arguments: Strings,
     environment: Strings,
 ) -> c_int {
-    search(file, arguments, environment)
+    exec(&EXECVPE, file, arguments, environment)
 }
 
 /// As the C library's, fexecve(3).
@@ -258,22 +274,8 @@ unsafe extern "C" fn posix_spawn(
     arguments: Strings,
     environment: Strings,
 ) -> c_int {
-    let mut filtered = Filtered::new();
-    match filtered.of(environment, false) {
-        Some(environment) => {
-            next!(
-                POSIX_SPAWN as Spawn,
-                libc::ENOSYS,
-                pid,
-                path,
-                actions,
-                attributes,
-                arguments,
-                environment
-            )
-        }
-        None => libc::ENOMEM,
-    }
+    let how = (actions, attributes);
+    spawn(&POSIX_SPAWN, pid, path, how, arguments, environment)
 }
 
 /// As the C library's, posix_spawn(3).
@@ -286,22 +288,8 @@ unsafe extern "C" fn posix_spawnp(
     arguments: Strings,
     environment: Strings,
 ) -> c_int {
-    let mut filtered = Filtered::new();
-    match filtered.of(environment, false) {
-        Some(environment) => {
-            next!(
-                POSIX_SPAWNP as Spawn,
-                libc::ENOSYS,
-                pid,
-                file,
-                actions,
-                attributes,
-                arguments,
-                environment
-            )
-        }
-        None => libc::ENOMEM,
-    }
+    let how = (actions, attributes);
+    spawn(&POSIX_SPAWNP, pid, file, how, arguments, environment)
 }
 
 /// As the C library's, system(3), which spawns by a way of its own.
