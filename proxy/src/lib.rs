@@ -18,6 +18,7 @@ pub mod credential;
 pub mod dns;
 mod egress;
 mod explicit;
+mod frame;
 pub mod gateway;
 pub mod harden;
 mod http_door;

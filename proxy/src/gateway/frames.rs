@@ -2,6 +2,8 @@
 //! Frames of a WebSocket (RFC 6455, section 5.2), read in pieces of any size. No extension is ever agreed
 //! on, so what carries a mark of one is wrong.
 
+use crate::frame::{self, Header};
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -98,18 +100,13 @@ pub(super) fn write(out: &mut Vec<u8>, kind: Kind, payload: &[u8], mask: Option<
     }
 }
 
-/// Most bytes of a header: two, a length of eight, a mask of four.
-const MOST_HEADER: usize = 14;
-
 /// Reads one direction.
 #[derive(Debug)]
 pub(super) struct Frames {
     /// Whether frames have to be masked: a client's have to, a server's may not.
     masked: bool,
-    header: [u8; MOST_HEADER],
-    /// How much of the header is there.
-    have: usize,
-    /// Of the current frame, once its header is whole.
+    header: frame::Reader,
+    /// The current frame, once its header is whole.
     frame: Option<Frame>,
     /// Inside a message of several frames.
     in_message: bool,
@@ -126,20 +123,19 @@ struct Frame {
 
 impl Frames {
     /// What a client sends.
-    pub(super) const fn of_client() -> Self {
+    pub(super) fn of_client() -> Self {
         Self::new(true)
     }
 
     /// What a server sends.
-    pub(super) const fn of_server() -> Self {
+    pub(super) fn of_server() -> Self {
         Self::new(false)
     }
 
-    const fn new(masked: bool) -> Self {
+    fn new(masked: bool) -> Self {
         Self {
             masked,
-            header: [0; MOST_HEADER],
-            have: 0,
+            header: frame::Reader::default(),
             frame: None,
             in_message: false,
         }
@@ -147,22 +143,22 @@ impl Frames {
 
     /// Whether a frame may begin here.
     pub(super) const fn is_between(&self) -> bool {
-        self.have == 0
+        self.header.is_empty() && self.frame.is_none()
     }
 
     /// Takes the next piece of a payload from `bytes`. `None`: all of them were read.
     pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Piece<'a>>, BadFrame> {
-        while self.frame.is_none() {
+        let mut frame = loop {
+            if let Some(frame) = self.frame {
+                break frame;
+            }
             let Some((first, rest)) = bytes.split_first() else {
                 return Ok(None);
             };
-            *self.header.get_mut(self.have).ok_or(BadFrame)? = *first;
-            self.have += 1;
             *bytes = rest;
-            self.frame = self.begin()?;
-        }
-        let Some(mut frame) = self.frame else {
-            return Ok(None);
+            if let Some(header) = self.header.push(*first) {
+                self.frame = Some(self.begin(header)?);
+            }
         };
         if bytes.is_empty() && frame.at < frame.length {
             return Ok(None);
@@ -173,12 +169,7 @@ impl Frames {
         let at = frame.at;
         frame.at += u64::try_from(payload.len()).unwrap_or(u64::MAX);
         let ends_frame = frame.at == frame.length;
-        if ends_frame {
-            self.have = 0;
-            self.frame = None;
-        } else {
-            self.frame = Some(frame);
-        }
+        self.frame = (!ends_frame).then_some(frame);
         Ok(Some(Piece {
             kind: frame.kind,
             payload,
@@ -189,58 +180,27 @@ impl Frames {
         }))
     }
 
-    /// The frame, once its header is whole.
-    fn begin(&mut self) -> Result<Option<Frame>, BadFrame> {
-        let [first, second, ..] = self.header;
-        if self.have < 2 {
-            return Ok(None);
-        }
-        let kind = Kind::of(first & 0x0f).ok_or(BadFrame)?;
-        let (fin, length) = (first & 0x80 != 0, second & 0x7f);
-        let is_wrong = first & 0x70 != 0
-            || (second & 0x80 != 0) != self.masked
-            || (kind.is_control() && (!fin || length > 125))
+    /// The frame of this header, if it may have it.
+    fn begin(&mut self, header: Header) -> Result<Frame, BadFrame> {
+        let kind = Kind::of(header.opcode).ok_or(BadFrame)?;
+        let is_wrong = header.reserved
+            || !header.plain_length
+            || header.mask.is_some() != self.masked
+            || (kind.is_control() && (!header.fin || header.length > 125))
             || (!kind.is_control() && (kind == Kind::Continuation) != self.in_message);
         if is_wrong {
             return Err(BadFrame);
         }
-        let start = 2 + extension(length);
-        let end = start + if self.masked { 4 } else { 0 };
-        if self.have < end {
-            return Ok(None);
-        }
-        let extended = self.header.get(2..start).unwrap_or_default();
-        let extended = extended
-            .iter()
-            .fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
-        let length = match length {
-            126 if extended > 125 => extended,
-            127 if extended > 0xffff && extended >> 63 == 0 => extended,
-            126 | 127 => return Err(BadFrame),
-            short => u64::from(short),
-        };
         if !kind.is_control() {
-            self.in_message = !fin;
+            self.in_message = !header.fin;
         }
-        let mut mask = [0; 4];
-        if let Some(bytes) = self.header.get(start..end).filter(|_| self.masked) {
-            mask.copy_from_slice(bytes);
-        }
-        Ok(Some(Frame {
+        Ok(Frame {
             kind,
-            fin,
-            length,
+            fin: header.fin,
+            length: header.length,
             at: 0,
-            mask,
-        }))
-    }
-}
-
-const fn extension(length: u8) -> usize {
-    match length {
-        126 => 2,
-        127 => 8,
-        _ => 0,
+            mask: header.mask.unwrap_or_default(),
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::{Finding, Scanner, filter::Stop, stream::Scan};
+use crate::frame;
 
 /// Lets a client's frames through, or stops them.
 pub(crate) struct Frames {
@@ -15,7 +16,7 @@ pub(crate) struct Frames {
     control: Scan,
     blocks: bool,
     found: Option<Finding>,
-    header: Vec<u8>,
+    header: frame::Reader,
     mask: [u8; 4],
     /// Of the frame's payload: read, and to come.
     read: usize,
@@ -34,7 +35,7 @@ impl Frames {
             control: scan(),
             blocks: scanner.blocks,
             found: None,
-            header: Vec::with_capacity(14),
+            header: frame::Reader::default(),
             mask: [0; 4],
             read: 0,
             left: 0,
@@ -87,8 +88,12 @@ impl Frames {
     /// Reads a byte; says whether a message holds it.
     fn step(&mut self, byte: u8) -> bool {
         if self.left == 0 {
-            self.header.push(byte);
-            self.begin();
+            if let Some(header) = self.header.push(byte) {
+                self.left = header.length;
+                self.mask = header.mask.unwrap_or_default();
+                self.is_control = header.opcode & 0x08 != 0;
+                self.read = 0;
+            }
             return false;
         }
         self.left -= 1;
@@ -100,33 +105,6 @@ impl Frames {
         };
         self.found = scan.feed(&[byte ^ mask]);
         !self.is_control
-    }
-
-    /// Begins with the payload if the header is complete.
-    fn begin(&mut self) {
-        let [first, second, rest @ ..] = self.header.as_slice() else {
-            return;
-        };
-        let extended = match second & 0x7f {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        let Some((length, mask)) = rest.split_at_checked(extended) else {
-            return;
-        };
-        let masked = second & 0x80 != 0;
-        if mask.len() < if masked { 4 } else { 0 } {
-            return;
-        }
-        self.left = match extended {
-            0 => u64::from(second & 0x7f),
-            _ => length.iter().fold(0, |all, it| all << 8 | u64::from(*it)),
-        };
-        self.mask = mask.try_into().unwrap_or_default();
-        self.is_control = first & 0x08 != 0;
-        self.read = 0;
-        self.header.clear();
     }
 
     /// How many of the kept bytes could be, or stand in, the beginning of something.
