@@ -18,6 +18,7 @@ mod flows;
 mod load;
 mod object;
 mod programs;
+mod set;
 pub mod spare;
 mod verify;
 
@@ -27,5 +28,6 @@ pub use error::EbpfError;
 pub use events::{Counters, Events};
 use flows::Flows;
 pub use load::{Loaded, load};
+use set::Set;
 pub use spare::Spare;
 pub use verify::{Hooks, look_up};

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Counters, EbpfError, Events, Hooks, Loaded, Spare, programs::PROGRAMS, verify};
+use super::{Counters, EbpfError, Events, Hooks, Set, Spare, programs::PROGRAMS, verify};
 use crate::sys::bpf;
 
 /// The proof that every program is attached. Dropping it detaches nothing: the pins hold.
@@ -19,31 +19,13 @@ use crate::sys::bpf;
 pub struct Attached {
     pins: PathBuf,
     hooks: Hooks,
-    set: Spare,
+    set: Set,
 }
 
 impl Attached {
-    pub(super) fn attach(
-        loaded: Loaded,
-        cgroup: BorrowedFd<'_>,
-        pins: &Path,
-    ) -> Result<Self, EbpfError> {
+    pub(super) fn attach(set: Set, cgroup: BorrowedFd<'_>, pins: &Path) -> Result<Self, EbpfError> {
         make_directory(pins)?;
         let undo = Undo { pins: Some(pins) };
-        let Loaded {
-            key,
-            programs,
-            events,
-            counters,
-            flows,
-        } = loaded;
-        let set = Spare {
-            key,
-            programs,
-            events,
-            counters,
-            flows,
-        };
         for (spec, program) in PROGRAMS.iter().zip(&set.programs) {
             let name = spec.name;
             let link = bpf::link_create(program.as_fd(), cgroup, spec.hook)
@@ -111,7 +93,7 @@ impl Attached {
     /// A pin could not be removed.
     pub fn detach(self) -> Result<Spare, EbpfError> {
         unpin(&self.pins)?;
-        Ok(self.set)
+        Ok(Spare(self.set))
     }
 }
 

@@ -7,36 +7,28 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError};
 use firewall_common::{FlowInfo, FlowKey};
 
 use super::{EbpfError, object::FLOWS};
 
 /// The connections to the proxy.
-pub(super) struct Flows(MapData);
+pub(super) struct Flows {
+    map: HashMap<MapData, [u8; FlowKey::SIZE], [u8; FlowInfo::SIZE]>,
+}
 
 impl Flows {
-    pub(super) fn new(map: MapData) -> Self {
-        Self(map)
+    pub(super) fn new(map: MapData) -> Result<Self, EbpfError> {
+        Ok(Self {
+            map: HashMap::try_from(Map::LruHashMap(map)).map_err(failed)?,
+        })
     }
 
     /// Forgets every connection.
-    pub(super) fn reset(&self) -> Result<(), EbpfError> {
-        let failed = |source: MapError| EbpfError::Map {
-            name: FLOWS,
-            source: Box::new(source),
-        };
-        let fd = self.0.fd().as_fd().try_clone_to_owned();
-        let fd = fd.map_err(|error| EbpfError::ReadBack {
-            name: FLOWS,
-            source: error,
-        })?;
-        let map = Map::LruHashMap(MapData::from_fd(fd).map_err(failed)?);
-        let mut map = HashMap::<_, [u8; FlowKey::SIZE], [u8; FlowInfo::SIZE]>::try_from(map)
-            .map_err(failed)?;
-        let keys = map.keys().collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        for key in keys {
-            match map.remove(&key) {
+    pub(super) fn reset(&mut self) -> Result<(), EbpfError> {
+        let keys = self.map.keys().collect::<Result<Vec<_>, _>>();
+        for key in keys.map_err(failed)? {
+            match self.map.remove(&key) {
                 // The least recently used go by themselves.
                 Ok(()) => {}
                 Err(MapError::SyscallError(error))
@@ -48,6 +40,13 @@ impl Flows {
     }
 }
 
+fn failed(source: MapError) -> EbpfError {
+    EbpfError::Map {
+        name: FLOWS,
+        source: Box::new(source),
+    }
+}
+
 impl fmt::Debug for Flows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flows").finish_non_exhaustive()
@@ -56,6 +55,6 @@ impl fmt::Debug for Flows {
 
 impl AsFd for Flows {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.fd().as_fd()
+        self.map.map().fd().as_fd()
     }
 }

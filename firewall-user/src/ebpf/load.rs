@@ -24,7 +24,7 @@ use aya_obj::{
 use firewall_common::Endpoints;
 
 use super::{
-    Attached, Counters, EbpfError, Events, Flows,
+    Attached, Counters, EbpfError, Events, Flows, Set,
     object::{self, COUNTERS, EVENTS, FLOWS},
     programs::PROGRAMS,
     spare,
@@ -39,15 +39,7 @@ const LOG_LINES: usize = 12;
 
 /// The programs and their maps, in the kernel, attached to nothing. Dropping it removes them.
 #[derive(Debug)]
-pub struct Loaded {
-    /// See [`spare::key`].
-    pub(super) key: String,
-    /// In the order of [`PROGRAMS`].
-    pub(super) programs: Vec<OwnedFd>,
-    pub(super) events: Events,
-    pub(super) counters: Counters,
-    pub(super) flows: Flows,
-}
+pub struct Loaded(pub(super) Set);
 
 /// Loads the programs with `endpoints` as their frozen idea of where the proxy is.
 ///
@@ -78,13 +70,13 @@ pub fn load(endpoints: &Endpoints) -> Result<Loaded, EbpfError> {
             source: Box::new(source),
         })
     };
-    Ok(Loaded {
+    Ok(Loaded(Set {
         key: spare::key(endpoints),
         events: Events::new(take(EVENTS)?)?,
         counters: Counters::new(take(COUNTERS)?)?,
-        flows: Flows::new(take(FLOWS)?),
+        flows: Flows::new(take(FLOWS)?)?,
         programs,
-    })
+    }))
 }
 
 impl Loaded {
@@ -95,7 +87,7 @@ impl Loaded {
     ///
     /// One link is missing. What was attached before is detached again.
     pub fn attach(self, cgroup: impl AsFd, pins: &Path) -> Result<Attached, EbpfError> {
-        Attached::attach(self, cgroup.as_fd(), pins)
+        Attached::attach(self.0, cgroup.as_fd(), pins)
     }
 }
 

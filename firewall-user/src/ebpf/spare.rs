@@ -15,7 +15,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, BorrowedFd},
         unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     },
     path::{Path, PathBuf},
@@ -26,7 +26,7 @@ use aya::maps::MapData;
 use firewall_common::Endpoints;
 
 use super::{
-    Counters, Events, Flows, Loaded,
+    Counters, Events, Flows, Loaded, Set,
     attach::{make_directory, unpin},
     bpffs::BPFFS,
     object::{self, COUNTERS, EVENTS, FLOWS},
@@ -42,13 +42,7 @@ const MOST: usize = 4;
 
 /// Programs and maps of a run that is over, attached to nothing.
 #[derive(Debug)]
-pub struct Spare {
-    pub(super) key: String,
-    pub(super) programs: Vec<OwnedFd>,
-    pub(super) events: Events,
-    pub(super) counters: Counters,
-    pub(super) flows: Flows,
-}
+pub struct Spare(pub(super) Set);
 
 /// Programs for `endpoints`: spare ones if there are any, else loaded now. `pins` is where the run will pin its links.
 ///
@@ -100,13 +94,13 @@ fn open(pins: &Path, key: String) -> Result<Loaded> {
             .with_context(|| format!("the map {name} is missing"))?;
         Ok(MapData::from_fd(fd)?)
     };
-    Ok(Loaded {
+    Ok(Loaded(Set {
         key,
         programs,
         events: Events::new(map(EVENTS)?)?,
         counters: Counters::new(map(COUNTERS)?)?,
-        flows: Flows::new(map(FLOWS)?),
-    })
+        flows: Flows::new(map(FLOWS)?)?,
+    }))
 }
 
 impl Spare {
@@ -116,16 +110,17 @@ impl Spare {
     ///
     /// The set could not be kept. It is gone then, but for what may be left in `pins`.
     pub fn keep(mut self, pins: &Path) -> Result<()> {
-        self.events.drain(drop);
-        self.counters.reset()?;
-        self.flows.reset()?;
+        let set = &mut self.0;
+        set.events.drain(drop);
+        set.counters.reset()?;
+        set.flows.reset()?;
         let directory = make_spare_directory()?;
         make_directory(pins)?;
         let kept = self.pin(pins).and_then(|()| make_room(&directory));
         let kept = kept.and_then(|()| {
             // Unique as the run's own name is.
             let run = pins.file_name().unwrap_or_default().to_string_lossy();
-            let target = directory.join(format!("{}-{run}", self.key));
+            let target = directory.join(format!("{}-{run}", self.0.key));
             fs::rename(pins, target).context("cannot put the set away")
         });
         if kept.is_err() {
@@ -135,12 +130,13 @@ impl Spare {
     }
 
     fn pin(&self, pins: &Path) -> Result<()> {
-        let programs = PROGRAMS.iter().zip(&self.programs);
+        let set = &self.0;
+        let programs = PROGRAMS.iter().zip(&set.programs);
         let programs = programs.map(|(spec, program)| (spec.name, program.as_fd()));
         let maps: [(&str, BorrowedFd<'_>); 3] = [
-            (EVENTS, self.events.as_fd()),
-            (COUNTERS, self.counters.as_fd()),
-            (FLOWS, self.flows.as_fd()),
+            (EVENTS, set.events.as_fd()),
+            (COUNTERS, set.counters.as_fd()),
+            (FLOWS, set.flows.as_fd()),
         ];
         for (name, fd) in programs.chain(maps) {
             bpf::pin(fd, &c_path(&pins.join(name))?)
