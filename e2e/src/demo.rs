@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use self::render::Palette;
-use crate::host::{binary, stderr, stdout};
+use crate::host::{DEGRADED, binary, degraded, stderr, stdout};
 use crate::lab::{Lab, Where, Who};
 
 const AGENT: &str = include_str!("demo/agent.py");
@@ -143,6 +143,7 @@ fn run_under_keyward(lab: &Lab, scratch: &TempDir, ca: &Path, target: &str) -> O
             ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
             ("OPENAI_API_KEY", REAL_KEY),
         ])
+        .envs(degraded().map(|it| (DEGRADED, it)))
         .current_dir("/")
         .stdin(Stdio::null())
         .args([

@@ -208,6 +208,13 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// `keyward doctor`: what it found, and whether everything is as it should be.
+pub fn doctor() -> (bool, String) {
+    let output = Command::new(binary("keyward")).arg("doctor").output();
+    let output = output.expect("keyward");
+    (output.status.success(), stdout(&output))
+}
+
 /// What runs have made on this machine and not removed: cgroups, pins, locks, files. Other tests have some, too, so compare
 /// by the names of the runs that `logs` knows.
 pub fn leftovers(host: &Host) -> BTreeSet<PathBuf> {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use e2e::host::{
-    Host, Running, eventually, leftovers, on_a_host, processes_with, stderr, stdout, succeed,
+    DEGRADED, Host, Running, degraded, eventually, leftovers, on_a_host, processes_with, stderr,
+    stdout, succeed,
 };
 
 /// As a user, without keyward.
@@ -284,6 +285,7 @@ fn the_callers_keys_are_not_inherited() {
                 .env_clear()
                 .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
                 .env("OPENAI_API_KEY", e2e::host::REAL_KEY)
+                .envs(degraded().map(|it| (DEGRADED, it)))
                 .stdin(Stdio::null())
                 .current_dir(host.scratch())
                 .output()

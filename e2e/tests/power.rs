@@ -8,7 +8,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use e2e::host::{binary, processes_with, stderr, stdout};
+use e2e::host::{binary, doctor, processes_with, stderr, stdout};
 
 /// Where runs log that are not told otherwise, as those are whose power goes.
 const LOGS: &str = "/var/log/keyward";
@@ -49,8 +49,16 @@ fn nothing_is_loose_and_the_next_run_leaves_nothing() {
         assert!(output.status.success(), "{}", stderr(&output));
     }
 
-    let doctor = keyward(&["doctor"]);
-    assert!(doctor.status.success(), "{}", stdout(&doctor));
+    // What the commands wrote is all that can be left, and whose it is is said.
+    let left = keywards("/var/lib/keyward");
+    let (is_well, said) = doctor();
+    assert_eq!(is_well, left.is_empty(), "{left:?}: {said}");
+    let missing = |line: &str| line.starts_with("missing ") && !line.contains(" leftovers ");
+    assert!(!said.lines().any(missing), "{said}");
+    assert!(
+        left.iter().all(|run| said.contains(run)),
+        "{left:?}: {said}"
+    );
 
     let before = logged();
     let next = keyward(&["run", "--user", e2e::host::USER, "--", "echo", "it runs"]);
@@ -59,21 +67,22 @@ fn nothing_is_loose_and_the_next_run_leaves_nothing() {
     assert!(logged().iter().any(|run| !before.contains(run)));
     for (directory, left) in [
         ("/run/keyward", &["bpffs"][..]),
+        ("/var/lib/keyward", &[]),
         ("/sys/fs/bpf", &[]),
         ("/sys/fs/cgroup", &[]),
     ] {
         assert_eq!(keywards(directory), left, "{directory}");
     }
-    let doctor = keyward(&["doctor"]);
-    assert!(doctor.status.success(), "{}", stdout(&doctor));
+    let (is_well, said) = doctor();
+    assert!(is_well, "{said}");
 }
 
 /// What is in a directory and is keyward's.
 fn keywards(directory: &str) -> Vec<String> {
-    let names = fs::read_dir(directory).unwrap().flatten();
+    let names = fs::read_dir(directory).into_iter().flatten().flatten();
     names
         .map(|it| it.file_name().into_string().unwrap())
-        .filter(|name| directory == "/run/keyward" || name.starts_with("keyward-"))
+        .filter(|name| directory.ends_with("/keyward") || name.starts_with("keyward-"))
         // Programs that are kept for the next run are no run's.
         .filter(|name| name != "keyward-spare")
         .collect()

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use e2e::host::{binary, stderr, stdout};
+use e2e::host::{DEGRADED, binary, degraded, stderr, stdout};
 use e2e::lab::{Lab, PROBES, Where, Who};
 use serde_json::Value;
 
@@ -34,6 +34,7 @@ fn keyward_with(log_dir: &Path, flags: &[&str], command: &[&str]) -> Command {
     let mut run = Command::new(binary("keyward"));
     run.env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(degraded().map(|it| (DEGRADED, it)))
         .current_dir("/")
         .stdin(Stdio::null())
         .args(["run", "--user", "54321:54321", "--log-dir"])

@@ -10,7 +10,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::host::{REAL_KEY, eventually, leftovers, on_a_host, processes_with, stderr, stdout};
+use e2e::host::{
+    DEGRADED, REAL_KEY, degraded, eventually, leftovers, on_a_host, processes_with, stderr, stdout,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -170,6 +172,7 @@ fn the_user_who_called_sudo_is_the_commands() {
                 ("SUDO_UID", "23456"),
                 ("SUDO_GID", "34567"),
             ])
+            .envs(degraded().map(|it| (DEGRADED, it)))
             .args(["run", "--log-dir"])
             .arg(host.log_dir())
             .args(["--", "sh", "-c", "echo $(id -u) $(id -g); env"])

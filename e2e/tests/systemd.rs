@@ -4,12 +4,14 @@
 //! For a machine where systemd is pid 1 and nothing else goes on: `cargo xtask vm` runs these there.
 #![cfg(test)]
 
+use std::fs;
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
 
 use e2e::host::{
-    Host, REAL_KEY, USER, binary, eventually, on_this_machine, processes_with, stderr, stdout,
-    succeed,
+    Host, REAL_KEY, USER, binary, doctor, eventually, on_this_machine, processes_with, stderr,
+    stdout, succeed,
 };
 
 /// Connects to an address and says what came of it.
@@ -46,14 +48,42 @@ fn keyward(host: &Host, command: &mut Command) {
         .arg("--");
 }
 
+/// Starts a run that goes on until the file `go` is there, and waits until its command runs.
+fn held(host: &Host, name: &str, flags: &[&str], script: &str) -> Child {
+    let ready = host.scratch().join("ready");
+    let mut command = service(name, &[]);
+    command.args(["--wait", "--pipe", "--"]);
+    command.arg(binary("keyward")).args(["run", "--user", USER]);
+    command.arg("--log-dir").arg(host.log_dir()).args(flags);
+    let script = format!(
+        "touch {}; until [ -e {} ]; do sleep 0.1; done; {script}",
+        ready.display(),
+        host.scratch().join("go").display()
+    );
+    command.args(["--", "sh", "-c", &script, PROBE]);
+    let run = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("the command runs", || ready.exists());
+    run
+}
+
+/// Has it go on, to its end.
+fn let_go(host: &Host, run: Child) -> Output {
+    fs::write(host.scratch().join("go"), "").unwrap();
+    run.wait_with_output().unwrap()
+}
+
 fn output(command: &mut Command) -> Output {
     command.output().expect("systemd-run")
 }
 
-/// The doctor looks for what dead runs left, and fails if there is anything.
+/// The doctor looks for what dead runs left.
 fn nothing_is_left() {
-    let doctor = output(Command::new(binary("keyward")).arg("doctor"));
-    assert!(doctor.status.success(), "{}", stdout(&doctor));
+    let (is_well, said) = doctor();
+    assert!(is_well, "{said}");
 }
 
 fn journal(unit: &str) -> String {
@@ -64,12 +94,11 @@ fn journal(unit: &str) -> String {
 #[test]
 #[ignore = "systemd must be pid 1: cargo xtask vm"]
 fn the_doctor_finds_everything() {
-    let doctor = output(Command::new(binary("keyward")).arg("doctor"));
-    assert!(doctor.status.success(), "{}", stdout(&doctor));
+    let (is_well, said) = doctor();
+    assert!(is_well, "{said}");
     assert!(
-        stdout(&doctor).contains("mounted at /sys/fs/cgroup\n"),
-        "the unified hierarchy: {}",
-        stdout(&doctor)
+        said.contains("mounted at /sys/fs/cgroup\n"),
+        "the unified hierarchy: {said}"
     );
 }
 
@@ -175,33 +204,63 @@ fn stopping_a_service_ends_a_command_that_would_not() {
 #[ignore = "systemd must be pid 1: cargo xtask vm"]
 fn a_run_stays_confined_when_systemd_starts_anew() {
     on_this_machine(|host| {
-        let go = host.scratch().join("go");
-        let ready = host.scratch().join("ready");
-        let mut command = confined(host, "keyward-e2e-reexec", &[]);
-        let script = format!(
-            "cat /proc/self/cgroup; touch {}; until [ -e {} ]; do sleep 0.1; done; \
-             /usr/bin/python3 -c \"$0\" 192.0.2.1 80; cat /proc/self/cgroup",
-            ready.display(),
-            go.display()
-        );
-        command.args(["sh", "-c", &script, PROBE]);
-        let run = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        eventually("the command runs", || ready.exists());
+        let script = "/usr/bin/python3 -c \"$0\" 192.0.2.1 80; cat /proc/self/cgroup";
+        let run = held(host, "keyward-e2e-reexec", &[], script);
         for word in ["daemon-reload", "daemon-reexec"] {
             succeed(Command::new("systemctl").arg(word));
         }
-        std::fs::write(&go, "").unwrap();
-        let said = stdout(&run.wait_with_output().unwrap());
+        let said = stdout(&let_go(host, run));
         let lines: Vec<&str> = said.lines().collect();
-        let [before, tried, after] = lines[..] else {
+        let [tried, cgroup] = lines[..] else {
             panic!("{said}");
         };
         assert_eq!(tried, "Operation not permitted");
-        assert_eq!(before, after);
+        assert!(cgroup.starts_with("0::/keyward-"), "{cgroup}");
         nothing_is_left();
     });
+}
+
+/// The hierarchy is systemd's: it passes on a controller for as long as a unit needs it, and then takes it away again.
+#[test]
+#[ignore = "systemd must be pid 1: cargo xtask vm"]
+fn limits_hold_while_units_with_limits_come_and_go() {
+    on_this_machine(|host| {
+        let limits = ["--memory", "256M", "--pids", "64", "--cpu", "0.5"];
+        let run = held(host, "keyward-e2e-limits", &limits, "echo done");
+        let hold = |when: &str| {
+            for (file, limit) in [
+                ("memory.max", "268435456"),
+                ("memory.swap.max", "0"),
+                ("memory.oom.group", "1"),
+                ("pids.max", "64"),
+                ("cpu.max", "50000 100000"),
+            ] {
+                let path = cgroup().join(file);
+                let found = fs::read_to_string(&path).unwrap_or_else(|error| error.to_string());
+                assert_eq!(found.trim(), limit, "{when}: {}", path.display());
+            }
+        };
+        hold("at first");
+        for property in ["CPUQuota=50%", "MemoryMax=1G", "TasksMax=100"] {
+            let mut unit = service("keyward-e2e-other", &[property]);
+            succeed(unit.args(["--wait", "--", "true"]));
+            hold(property);
+        }
+        succeed(Command::new("systemctl").arg("daemon-reload"));
+        hold("daemon-reload");
+        let ended = let_go(host, run);
+        assert_eq!(stdout(&ended), "done\n", "{}", stderr(&ended));
+        nothing_is_left();
+    });
+}
+
+/// The cgroup of the one run that there is.
+fn cgroup() -> PathBuf {
+    let all = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
+    all.map(|it| it.path())
+        .find(|it| {
+            let name = it.file_name().unwrap_or_default();
+            name.to_string_lossy().starts_with("keyward-")
+        })
+        .expect("a run")
 }

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use e2e::host::{Host, on_a_host, stderr, stdout};
+use e2e::host::{DEGRADED, Host, degraded, on_a_host, stderr, stdout};
 
 /// A user at a terminal.
 struct Terminal {
@@ -44,6 +44,7 @@ impl Terminal {
                 ("TERM", "dumb"),
                 ("SHELL", "/bin/bash"),
             ])
+            .envs(degraded().map(|it| (DEGRADED, it)))
             .current_dir(host.scratch())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use e2e::host::{Host, leftovers, on_a_host, stderr, stdout, succeed};
+use e2e::host::{DEGRADED, Host, degraded, leftovers, on_a_host, stderr, stdout, succeed};
 
 /// In every file that is not to be read.
 const MARK: &str = "mark-3f9c1a77e2";
@@ -314,6 +314,7 @@ fn a_home_is_not_opened_for_being_the_working_directory() {
                 .env_clear()
                 .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
                 .env("OPENAI_API_KEY", e2e::host::REAL_KEY)
+                .envs(degraded().map(|it| (DEGRADED, it)))
                 .current_dir(directory)
                 .stdin(Stdio::null());
             command.output().unwrap()

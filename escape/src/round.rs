@@ -3,6 +3,7 @@
 //! behind nothing.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,9 @@ const DRIVER: &str = concat!(
 
 /// How long a whole round may take before it is ended.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Names what the kernel lacks and runs are to do without, as for `keyward run`.
+const DEGRADED: &str = "KEYWARD_ALLOW_DEGRADED";
 
 /// The hosts that workloads may reach, some of which nobody should allow.
 const POLICY: &str = "\
@@ -268,6 +272,8 @@ fn keyward_run(
         .env("GITHUB_TOKEN", lab.secret())
         .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", lab.secret())
         .env("ACTIONS_RUNTIME_TOKEN", lab.secret())
+        // What a host lacks and its owner does without, attempts are made without.
+        .envs(env::var_os(DEGRADED).map(|it| (DEGRADED, it)))
         .args([
             "run",
             "--user",

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::providers::credential_variables;
 use crate::endpoints;
+use crate::features::Feature;
 
 mod confine;
 mod files;
@@ -248,6 +249,14 @@ pub struct DoctorArgs {
     /// Put right what can be: mount bpffs, clear away what killed runs left and the eBPF programs kept for the next run
     #[arg(long)]
     pub fix: bool,
+    /// Features that this host may lack, as for keyward run: no reason to fail
+    #[arg(
+        long,
+        value_name = "FEATURE,...",
+        env = "KEYWARD_ALLOW_DEGRADED",
+        value_delimiter = ','
+    )]
+    pub allow_degraded: Vec<Feature>,
 }
 
 /// `keyward reload`.

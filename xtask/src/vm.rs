@@ -68,8 +68,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let image = Image::find_or_make(args.fresh, workspace)?;
     let kernels = image.choose(&args.kernel)?;
     build::ebpf(workspace)?;
-    packages::ensure_libclang(workspace)?;
-    tests::programs(workspace)?;
+    build::binaries(&[], workspace)?;
     let binaries = suite::in_guests(tests::compile(workspace)?)?;
     let payload = Payload::new(binaries, workspace);
     if args.shell {
@@ -83,7 +82,12 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let mut failed = Vec::new();
     for kernel in kernels {
         println!("\n== Linux {} ==", kernel.release);
-        for outcome in on(kernel, suites, args, &image, &payload, workspace)? {
+        let outcomes = on(kernel, suites, args, &image, &payload, workspace)?;
+        if args.filter.is_none() {
+            // Another kernel may have been at work meanwhile, in another terminal.
+            results = Results::read(workspace)?;
+        }
+        for outcome in outcomes {
             if !outcome.passed() {
                 failed.push(format!("{} on {}", outcome.suite, kernel.release));
             }
@@ -118,7 +122,7 @@ fn on(
         .filter(|it| *it != Suite::Power)
         .collect();
     if !tests.is_empty() {
-        let disk = payload.make(Mode::Suites, &tests, args.filter.as_deref())?;
+        let disk = payload.make(kernel, Mode::Suites, &tests, args.filter.as_deref())?;
         let mut machine = Machine::start(kernel, image, &disk, workspace)?;
         let said = machine.output(PATIENCE)?;
         outcomes.extend(results::of_suites(&tests, &said, machine.is_in_software()));
@@ -127,7 +131,7 @@ fn on(
         let mode = Mode::Power {
             resets: args.resets,
         };
-        let disk = payload.make(mode, &[Suite::Power], None)?;
+        let disk = payload.make(kernel, mode, &[Suite::Power], None)?;
         let machine = Machine::start(kernel, image, &disk, workspace)?;
         outcomes.push(power::run(machine, args.resets)?);
     }
@@ -143,6 +147,6 @@ fn shell(
     let [.., newest] = kernels else {
         return Ok(());
     };
-    let disk = payload.make(Mode::Shell, Suite::ALL, None)?;
+    let disk = payload.make(newest, Mode::Shell, Suite::ALL, None)?;
     Machine::talk(newest, image, &disk, workspace)
 }

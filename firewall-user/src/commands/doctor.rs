@@ -40,9 +40,11 @@ pub fn run(args: &DoctorArgs) -> Result<bool> {
             }
         }
     }
-    let healthy = checks
-        .iter()
-        .all(|check| matches!(check.finding, Finding::Present(_)));
+    let healthy = checks.iter().all(|check| match &check.finding {
+        Finding::Present(_) => true,
+        Finding::Missing { .. } => false,
+        Finding::Lacking { feature, .. } => args.allow_degraded.contains(feature),
+    });
     let is_missing = |check: &Check| matches!(check.finding, Finding::Missing { .. });
     let lacking: Vec<_> = checks
         .iter()

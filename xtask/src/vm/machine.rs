@@ -20,9 +20,6 @@ use crate::workspace::Workspace;
 /// How much slower a guest is whose processor is a program.
 const IN_SOFTWARE: u32 = 10;
 
-/// The machine's monitor: a socket in target/vm.
-const MONITOR: &str = "monitor";
-
 /// A machine that runs. Dropping it takes its power away.
 pub(super) struct Machine {
     /// With its input: at the end of that, QEMU would hang the guest's port up.
@@ -45,7 +42,7 @@ impl Machine {
         workspace.make_directory(&directory)?;
         let console = directory.join(format!("{}.console", payload.name()));
         let log = directory.join(format!("{}.log", payload.name()));
-        let monitor = workspace.vm().join(MONITOR);
+        let monitor = directory.join("monitor");
         let accelerator = Accelerator::find();
         println!(
             "its console: {}; what it says: {}{}",
@@ -224,14 +221,15 @@ impl Accelerator {
             Self::Kvm => &["-accel", "kvm", "-cpu", "host", "-smp", "2"],
             // The guest's clock counts instructions: it sees a fast machine, however slow this one is, and no time-out
             // of a test passes because of that. One processor, since several that take turns wait for each other.
-            // Virtual machines inside would load drivers that nobody wants, and five levels of pages cost time.
+            // Virtual machines inside would load drivers that nobody wants, five levels of pages cost time, and the
+            // instructions that a processor with ERMS copies memory by are carried out byte by byte.
             Self::Software { .. } => &[
                 "-accel",
                 "tcg,thread=single,tb-size=512",
                 "-icount",
                 "shift=0,sleep=on",
                 "-cpu",
-                "max,svm=off,la57=off",
+                "max,svm=off,la57=off,erms=off",
                 "-smp",
                 "1",
             ],
@@ -258,7 +256,7 @@ fn hardware(kernel: &Kernel, image: &Image, payload: &Disk, accelerator: &Accele
     // The system's disk stays as it is: what guests write goes to a temporary file, and is gone with the machine.
     let disk = |path: &Path| format!("file={},format=raw,if=virtio,snapshot=on", path.display());
     Cmd::new("nice")
-        .args(["-n", "10", "qemu-system-x86_64"])
+        .args(["-n", "19", "qemu-system-x86_64"])
         .args(accelerator.arguments())
         .args([
             "-m",

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::image::Kernel;
 use super::suite::Suite;
 use crate::command::Cmd;
 use crate::test::kernel::{PACKAGE, TestBinary};
@@ -16,8 +17,11 @@ use crate::workspace::Workspace;
 
 const RUN: &str = include_str!("guest/run.sh");
 
-/// What guests run beside the test binaries.
-const PROGRAMS: [&str; 4] = ["keyward", "keyward-proxy", "keyward-demo", "lab-helper"];
+/// What is tested: as it is installed, from the release's build.
+const PROGRAMS: [&str; 2] = ["keyward", "keyward-proxy"];
+
+/// What tests need beside that and themselves.
+const HELPERS: [&str; 2] = ["keyward-demo", "lab-helper"];
 
 /// Room on the disk. What is not used takes none of the machine's.
 const SIZE: &str = "4G";
@@ -61,9 +65,16 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// A disk for a guest that runs these suites.
-    pub(super) fn make(&self, mode: Mode, suites: &[Suite], filter: Option<&str>) -> Result<Disk> {
-        let directory = self.workspace.vm().join("payload");
+    /// A disk for a guest with this kernel that runs these suites.
+    pub(super) fn make(
+        &self,
+        kernel: &Kernel,
+        mode: Mode,
+        suites: &[Suite],
+        filter: Option<&str>,
+    ) -> Result<Disk> {
+        let own = self.workspace.vm().join("guests").join(&kernel.release);
+        let directory = own.join("payload");
         let tree = directory.join("workspace");
         let deps = tree.join("target/debug/deps");
         Cmd::new("rm")
@@ -73,9 +84,12 @@ impl<'a> Payload<'a> {
             .run(self.workspace)?;
         self.workspace.make_directory(&deps)?;
         self.sources(&tree)?;
-        for program in PROGRAMS {
-            let built = self.workspace.target().join("debug").join(program);
-            self.strip(&built, &tree.join("target/debug").join(program))?;
+        let debug = self.workspace.target().join("debug");
+        let programs = PROGRAMS.map(|it| (it, self.workspace.release_binary(it)));
+        let helpers = HELPERS.map(|it| (it, debug.join(it)));
+        for (name, built) in programs.into_iter().chain(helpers) {
+            // Where the tests look: beside themselves.
+            self.strip(&built, &tree.join("target/debug").join(name))?;
         }
         let mut tests = String::new();
         for binary in &self.binaries {
@@ -108,7 +122,7 @@ impl<'a> Payload<'a> {
         self.workspace.write(&directory.join("job"), job)?;
         self.workspace.write(&directory.join("tests"), tests)?;
         self.workspace.write(&directory.join("run.sh"), RUN)?;
-        let path = self.workspace.vm().join("payload.img");
+        let path = own.join("payload.img");
         Cmd::new("rm")
             .arg("-f")
             .arg(&path)

@@ -146,9 +146,14 @@ pub(super) fn count(suite: Suite, said: &[String]) -> (u32, Vec<String>) {
                 failures.clear();
             }
         } else if let (Suite::Escape, Some(row)) = (suite, line.strip_prefix("all ")) {
-            // The selftest has a table, with the number of attempts in its last row.
+            // The selftest has a table, with the number of attempts in its last row; below it, what is wrong, by id.
             let attempts = row.split_whitespace().next();
             passed = attempts.and_then(|it| it.parse().ok()).unwrap_or(0);
+        } else if let (Suite::Escape, Some(id)) = (suite, attempt(line)) {
+            if !failures.iter().any(|it| it == id) {
+                failures.push(id.to_owned());
+                passed = passed.saturating_sub(1);
+            }
         } else if let Some(status) = line.strip_prefix("== status ") {
             binary = None;
             match (status, failures.is_empty()) {
@@ -159,6 +164,13 @@ pub(super) fn count(suite: Suite, said: &[String]) -> (u32, Vec<String>) {
         }
     }
     (passed, failed)
+}
+
+/// The attempt that a line of the selftest's is about.
+fn attempt(line: &str) -> Option<&str> {
+    let (id, _) = line.split_once(": ")?;
+    let number = id.strip_prefix(|it: char| it.is_ascii_uppercase())?;
+    (number.len() >= 2 && number.bytes().all(|it| it.is_ascii_digit())).then_some(id)
 }
 
 fn number_before(word: &str, summary: &str) -> u32 {
@@ -215,15 +227,18 @@ mod tests {
 
     #[test]
     fn attempts_of_the_selftest_are_counted() {
-        let said = |status| {
+        let said = |wrong: &str, status| {
             lines(&format!(
                 "== test escape\ngroup attempts controls user\ndns 12 12/12 12/12\n\
-                 all 212 200/200 212/212\n== status {status}"
+                 all 212 200/200 212/212\n{wrong}== status {status}"
             ))
         };
-        assert_eq!(count(Suite::Escape, &said(0)), (212, Vec::new()));
+        assert_eq!(count(Suite::Escape, &said("", 0)), (212, Vec::new()));
         let failed = vec!["escape (status 1)".to_owned()];
-        assert_eq!(count(Suite::Escape, &said(1)), (212, failed));
+        assert_eq!(count(Suite::Escape, &said("", 1)), (212, failed));
+        let wrong = "N54: Looking: user: GOT OUT: it knows\nN54: Looking: closed: no\nD01: Asking: root: no\n";
+        let failed = vec!["N54".to_owned(), "D01".to_owned()];
+        assert_eq!(count(Suite::Escape, &said(wrong, 1)), (210, failed));
     }
 
     #[test]

@@ -41,9 +41,10 @@ power() {
 
 {
     echo "== doctor"
-    keyward doctor
+    found=$(keyward doctor)
+    echo "$found"
     # What this kernel lacks is done without, and the rest is tested.
-    lacking=$(keyward doctor | sed -n 's/.* --allow-degraded //p')
+    lacking=$(echo "$found" | sed -n 's/^lacking *\([^ ]*\) .*/\1/p' | paste -s -d ,)
     if [ -n "$lacking" ]; then
         export KEYWARD_ALLOW_DEGRADED="$lacking"
         systemctl set-environment KEYWARD_ALLOW_DEGRADED="$lacking"
