@@ -2,9 +2,18 @@
 //! What upstreams' certificates are verified with.
 //!
 //! Reading and parsing the host's certificate store takes longer than everything else at start
-//! together, so it happens on a thread of its own, and the first connection waits for it.
+//! together. So it happens on a thread of its own, once somebody asks or the start is over, and the first
+//! connection waits for it.
 
-use std::{io, sync::Arc, thread};
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
 
 use ::aws_lc_rs::rand;
 use rustls::{
@@ -16,9 +25,16 @@ use tokio::sync::watch;
 
 use crate::{refusal::UpstreamFault, settings::UpstreamSettings};
 
+/// How long the loading leaves the processor to what starts: a workload that connects earlier than that asks for it,
+/// and one that never connects may be over.
+const LATER: Duration = Duration::from_millis(20);
+
 /// TLS configurations that come when they are ready.
 #[derive(Clone, Debug)]
-pub(crate) struct Tls(watch::Receiver<Option<Result<Configs, UpstreamFault>>>);
+pub(crate) struct Tls {
+    loaded: watch::Receiver<Option<Result<Configs, UpstreamFault>>>,
+    wanted: SyncSender<()>,
+}
 
 /// One configuration for each set of protocols that is offered.
 #[derive(Clone, Debug)]
@@ -33,6 +49,7 @@ struct Configs {
 #[derive(Debug)]
 pub(crate) struct Loader {
     sender: watch::Sender<Option<Result<Configs, UpstreamFault>>>,
+    wanted: Receiver<()>,
     settings: UpstreamSettings,
 }
 
@@ -48,6 +65,9 @@ impl Loader {
         thread::Builder::new()
             .name("roots".to_owned())
             .spawn(move || {
+                if self.wanted.recv_timeout(LATER) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
                 let configs = configs(&self.settings);
                 seed();
                 self.sender.send_replace(Some(configs));
@@ -60,11 +80,16 @@ impl Tls {
     /// Configurations that are not there yet, and what makes them.
     #[must_use]
     pub(crate) fn new(settings: &UpstreamSettings) -> (Self, Loader) {
-        let (sender, receiver) = watch::channel(None);
+        let (sender, loaded) = watch::channel(None);
+        let (want, wanted) = sync_channel(1);
         (
-            Self(receiver),
+            Self {
+                loaded,
+                wanted: want,
+            },
             Loader {
                 sender,
+                wanted,
                 settings: settings.clone(),
             },
         )
@@ -75,7 +100,9 @@ impl Tls {
         &self,
         http1_only: bool,
     ) -> Result<Arc<ClientConfig>, UpstreamFault> {
-        let mut receiver = self.0.clone();
+        // Full or closed: it was asked for already.
+        self.wanted.try_send(()).ok();
+        let mut receiver = self.loaded.clone();
         // An error here means that the loading thread died.
         let loaded = receiver.wait_for(Option::is_some).await;
         let loaded = loaded.map_err(|_closed| UpstreamFault::NoRoots)?;
@@ -89,8 +116,8 @@ impl Tls {
     }
 }
 
-/// Asks for randomness once: aws-lc makes its source at the first question, which takes 40 ms, and the first handshake
-/// would ask on the thread that serves everybody.
+/// Asks for randomness once: aws-lc makes its source at the first question, and the first handshake would ask on the
+/// thread that serves everybody. Built without `.cargo/config.toml`, that takes 40 ms.
 fn seed() {
     if rand::fill(&mut [0; 1]).is_err() {
         tracing::error!("no randomness");
