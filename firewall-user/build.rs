@@ -2,7 +2,8 @@
 //! Puts the eBPF object, which `cargo xtask build` has compiled, where `src/ebpf/object.rs` embeds it
 //! from, and its hash beside it. Compiling it here would need a second toolchain for every `cargo check`.
 //!
-//! And makes Rust of `data/seccomp.toml`: only the C library's headers know the calls' numbers.
+//! And makes Rust of `data/seccomp.toml`: only the C library's headers know the calls' numbers. The other lists in
+//! `data/` become JSON, which is read several times as fast, and each run reads them.
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,9 @@ use serde::Deserialize;
 const OVERRIDE: &str = "KEYWARD_EBPF_OBJECT";
 
 const SECCOMP: &str = "data/seccomp.toml";
+
+/// In `data/`, read by `src/sandbox/view/tables.rs`.
+const TABLES: [&str; 3] = ["hide", "protect", "sockets"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-env-changed={OVERRIDE}");
@@ -52,10 +56,26 @@ fn main() -> ExitCode {
     let written = seccomp().and_then(|rust| {
         fs::write(out.join("seccomp.rs"), rust).map_err(|error| error.to_string())
     });
-    match written {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{SECCOMP}: {}", error.replace('\n', " "))),
+    if let Err(error) = written {
+        return fail(&format!("{SECCOMP}: {}", error.replace('\n', " ")));
     }
+    for name in TABLES {
+        let path = format!("data/{name}.toml");
+        println!("cargo::rerun-if-changed={path}");
+        let written = json(&path).and_then(|json| {
+            fs::write(out.join(format!("{name}.json")), json).map_err(|error| error.to_string())
+        });
+        if let Err(error) = written {
+            return fail(&format!("{path}: {}", error.replace('\n', " ")));
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn json(path: &str) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let table: toml::Table = toml::from_str(&text).map_err(|error| error.to_string())?;
+    serde_json::to_string(&table).map_err(|error| error.to_string())
 }
 
 fn fail(message: &str) -> ExitCode {

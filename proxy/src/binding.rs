@@ -42,12 +42,12 @@ impl Shape {
     }
 }
 
-const FILE: &str = include_str!("../credentials/shapes.toml");
+const FILE: &str = include_str!(concat!(env!("OUT_DIR"), "/shapes.json"));
 
 fn shapes() -> &'static BTreeMap<String, Shape> {
     static SHAPES: OnceLock<BTreeMap<String, Shape>> = OnceLock::new();
     // A file that is wrong knows nothing, which a test finds.
-    SHAPES.get_or_init(|| toml::from_str(FILE).unwrap_or_default())
+    SHAPES.get_or_init(|| serde_json::from_str(FILE).unwrap_or_default())
 }
 
 /// Whether this name is one of the shapes.
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_file_is_right() {
-        let shapes: BTreeMap<String, Shape> = toml::from_str(FILE).unwrap();
+        let shapes: BTreeMap<String, Shape> = serde_json::from_str(FILE).unwrap();
         for (name, it) in &shapes {
             assert!(!it.starts.is_empty() && !it.what.is_empty(), "{name}");
             // One or the other, or nothing is said.

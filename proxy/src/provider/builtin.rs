@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The rows that come with keyward, as the files in `proxy/providers/` say them.
+//! The rows that come with keyward, as the files in `proxy/providers/` say them; build.rs has made JSON of them.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use super::Providers;
 use crate::settings::RawProvider;
 
-const FILES: [(&str, &str); 6] = [
-    ("openai", include_str!("../../providers/openai.toml")),
-    ("anthropic", include_str!("../../providers/anthropic.toml")),
-    ("copilot", include_str!("../../providers/copilot.toml")),
-    ("gemini", include_str!("../../providers/gemini.toml")),
-    ("vertex", include_str!("../../providers/vertex.toml")),
-    ("bedrock", include_str!("../../providers/bedrock.toml")),
+/// Name and row.
+macro_rules! files {
+    ($($name:literal),+) => {
+        [$(($name, include_str!(concat!(env!("OUT_DIR"), "/", $name, ".json")))),+]
+    };
+}
+
+const FILES: [(&str, &str); 6] = files![
+    "openai",
+    "anthropic",
+    "copilot",
+    "gemini",
+    "vertex",
+    "bedrock"
 ];
 
 /// The rows as they are written.
@@ -22,7 +29,7 @@ pub(super) fn rows() -> &'static BTreeMap<&'static str, RawProvider> {
     ROWS.get_or_init(|| {
         let parsed = FILES
             .iter()
-            .map(|(name, text)| (*name, toml::from_str(text)));
+            .map(|(name, text)| (*name, serde_json::from_str(text)));
         parsed
             .filter_map(|(name, it)| Some((name, it.ok()?)))
             .collect()
@@ -42,7 +49,8 @@ mod tests {
     #[test]
     fn every_file_is_right() {
         for (name, text) in FILES {
-            toml::from_str::<RawProvider>(text).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+            serde_json::from_str::<RawProvider>(text)
+                .unwrap_or_else(|fault| panic!("{name}: {fault}"));
         }
         let mut faults = Vec::new();
         let table = Providers::parse(&BTreeMap::new(), &mut faults);

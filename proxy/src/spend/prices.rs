@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::models::normal;
 use crate::usage::Tokens;
 
-/// The table that comes with keyward.
-const BUILTIN: &str = include_str!("../../prices.toml");
+/// The table that comes with keyward, as build.rs has made it of `prices.toml`.
+const BUILTIN: &str = include_str!(concat!(env!("OUT_DIR"), "/prices.json"));
 
 /// An amount of money: 10⁻¹² US dollars, which is what a token costs at a dollar a million, a millionth of that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,12 +114,12 @@ impl Prices {
     /// The built-in prices, and `more`, which win.
     pub(crate) fn new(more: &BTreeMap<String, RawPrice>, faults: &mut Vec<String>) -> Self {
         let mut all = BTreeMap::new();
-        match toml::from_str::<Table>(BUILTIN) {
+        match serde_json::from_str::<Table>(BUILTIN) {
             Ok(table) => {
                 let models = table.list.iter().flat_map(|it| &it.models);
                 all.extend(models.filter_map(|(name, it)| Some((normal(name), Price::new(it)?))));
             }
-            Err(error) => faults.push(format!("prices.toml: {}", error.message())),
+            Err(error) => faults.push(format!("prices.toml: {error}")),
         }
         for (name, raw) in more {
             match Price::new(raw) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The lists of paths that come with keyward: files in `data/`, read when they are first asked for.
+//! The lists of paths that come with keyward: files in `data/`, of which build.rs has made JSON, read when they are
+//! first asked for.
 
 use std::sync::LazyLock;
 
@@ -77,18 +78,18 @@ pub(super) struct Orders {
 }
 
 pub(super) static SECRETS: LazyLock<Secrets> =
-    LazyLock::new(|| read(include_str!("../../../data/hide.toml")));
+    LazyLock::new(|| read(include_str!(concat!(env!("OUT_DIR"), "/hide.json"))));
 pub(super) static HELPERS: LazyLock<Helpers> =
-    LazyLock::new(|| read(include_str!("../../../data/sockets.toml")));
+    LazyLock::new(|| read(include_str!(concat!(env!("OUT_DIR"), "/sockets.json"))));
 pub(super) static ORDERS: LazyLock<Orders> =
-    LazyLock::new(|| read(include_str!("../../../data/protect.toml")));
+    LazyLock::new(|| read(include_str!(concat!(env!("OUT_DIR"), "/protect.json"))));
 
 #[expect(
     clippy::expect_used,
     reason = "the files are part of the program, and a test reads them"
 )]
 fn read<T: DeserializeOwned>(text: &str) -> T {
-    toml::from_str(text).expect("a table that comes with keyward")
+    serde_json::from_str(text).expect("a table that comes with keyward")
 }
 
 /// Whether a name is meant by a pattern, in which `*` stands for any characters.
