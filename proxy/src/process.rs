@@ -92,8 +92,8 @@ fn standalone(path: PathBuf) -> Result<(), Box<dyn Error>> {
     let variable = |name: &str| std::env::var_os(name).map(|it| Zeroizing::new(it.into_vec()));
     let start = standalone::start(&path, runner.as_deref(), variable)?;
     diagnostics(start.level.as_deref(), None)?;
-    let log = RequestLog::to(start.requests)?;
-    let tokens = log_to(start.tokens)?;
+    let log = RequestLog::to(start.requests);
+    let tokens = log_to(start.tokens);
     let runtime = runtime(&start.settings)?;
     runtime.block_on(async {
         let providers = start.settings.providers.clone();
@@ -227,9 +227,9 @@ fn prepare(
     diagnostics(level.as_deref(), diagnostics_file)?;
     let settings = Settings::try_from(start.settings)?;
     let logs = Logs {
-        requests: log_to(requests)?,
-        tokens: log_to(tokens)?,
-        audit: log_to(audit)?,
+        requests: log_to(requests),
+        tokens: log_to(tokens),
+        audit: log_to(audit),
     };
     if let Some(sightings) = sightings {
         peers = peers.reporting_to(sightings);
@@ -270,8 +270,8 @@ fn prepare(
     Ok((runtime, server, logs))
 }
 
-fn log_to(file: Option<File>) -> io::Result<RequestLog> {
-    file.map_or_else(|| Ok(RequestLog::none()), RequestLog::to)
+fn log_to(file: Option<File>) -> RequestLog {
+    file.map_or_else(RequestLog::none, RequestLog::to)
 }
 
 /// One thread unless the settings ask for more: one workload's requests are not worth the traffic

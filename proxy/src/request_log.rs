@@ -3,7 +3,7 @@
 //!
 //! A line holds what was decided and how long it took, and nothing that a request carried besides its
 //! method and path: no query, no header value but the request's identifier. Lines are put together in
-//! memory and written by a thread, so that a slow disk or a full pipe delays no request; when the
+//! memory and written by a thread, which begins with the first of them, so that a slow disk or a full pipe delays no request; when the
 //! reader is so slow that `MOST_PENDING` bytes wait, lines are dropped and counted, and a line says
 //! how many.
 
@@ -34,6 +34,7 @@ pub struct RequestLog(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
+    file: File,
     pending: Mutex<Pending>,
     changed: Condvar,
 }
@@ -42,6 +43,8 @@ struct Shared {
 struct Pending {
     bytes: Vec<u8>,
     lost: u64,
+    /// Whether there is a thread.
+    begun: bool,
     /// Whether the thread sleeps until there is something.
     asleep: bool,
     /// Whether bytes were taken and not yet written.
@@ -58,21 +61,13 @@ impl RequestLog {
     }
 
     /// A log into `file`, written by a thread of its own.
-    ///
-    /// # Errors
-    ///
-    /// When no thread can be made.
-    pub fn to(file: File) -> io::Result<Self> {
-        let pending = Mutex::new(Pending::default());
-        let shared = Arc::new(Shared {
-            pending,
+    #[must_use]
+    pub fn to(file: File) -> Self {
+        Self(Some(Arc::new(Shared {
+            file,
+            pending: Mutex::default(),
             changed: Condvar::new(),
-        });
-        let writers = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || writers.write_to(file))?;
-        Ok(Self(Some(shared)))
+        })))
     }
 
     /// Adds one line.
@@ -90,10 +85,7 @@ impl RequestLog {
         }
         write(&mut Line::new(&mut pending.bytes, time));
         pending.bytes.extend_from_slice(b"}\n");
-        if pending.asleep {
-            pending.asleep = false;
-            shared.changed.notify_all();
-        }
+        shared.wake(&mut pending);
     }
 
     /// Counts a line that is not written.
@@ -101,10 +93,7 @@ impl RequestLog {
         let Some(shared) = &self.0 else { return };
         let mut pending = shared.lock();
         pending.lost += 1;
-        if pending.asleep {
-            pending.asleep = false;
-            shared.changed.notify_all();
-        }
+        shared.wake(&mut pending);
     }
 
     /// Waits until everything is written, but not longer than `most`.
@@ -125,7 +114,24 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_to(&self, mut file: File) {
+    /// Has the thread look at what there is.
+    fn wake(self: &Arc<Self>, pending: &mut Pending) {
+        if pending.asleep {
+            pending.asleep = false;
+            self.changed.notify_all();
+        }
+        if !pending.begun {
+            let writer = Arc::clone(self);
+            let thread = thread::Builder::new().name("log".to_owned());
+            match thread.spawn(move || writer.write()) {
+                Ok(_detached) => pending.begun = true,
+                // What waits is not lost: the next line tries again.
+                Err(error) => tracing::error!(%error, "no thread to write a log"),
+            }
+        }
+    }
+
+    fn write(&self) {
         let mut batch = Vec::new();
         loop {
             let mut pending = self.lock();
@@ -152,7 +158,7 @@ impl Shared {
             }
             pending.writing = true;
             drop(pending);
-            if let Err(error) = write_all(&mut file, &batch) {
+            if let Err(error) = write_all(&self.file, &batch) {
                 tracing::error!(%error, lines_bytes = batch.len(), "request log not written");
             }
             batch.clear();
@@ -165,7 +171,7 @@ impl Shared {
 }
 
 /// Writes everything, also where the reader's end made the file non-blocking for both.
-fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -187,7 +193,7 @@ mod tests {
     #[test]
     fn lines_are_json_and_arrive() {
         let mut file = tempfile::tempfile().unwrap();
-        let log = RequestLog::to(file.try_clone().unwrap()).unwrap();
+        let log = RequestLog::to(file.try_clone().unwrap());
         for number in 0..100 {
             log.add(|line| {
                 line.text("text", "a\"b\\c\n\u{1}é\u{7f}");
@@ -213,7 +219,7 @@ mod tests {
     #[test]
     fn a_reader_that_does_not_read_costs_lines_and_not_memory() {
         let (reader, writer) = io::pipe().unwrap();
-        let log = RequestLog::to(File::from(std::os::fd::OwnedFd::from(writer))).unwrap();
+        let log = RequestLog::to(File::from(std::os::fd::OwnedFd::from(writer)));
         let text = "x".repeat(1024);
         for _ in 0..3 * MOST_PENDING / 1024 {
             log.add(|line| line.text("text", &text));

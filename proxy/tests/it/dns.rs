@@ -223,7 +223,7 @@ impl Door {
             raw.upstream.system_roots = Some(false);
         }
         let file = tempfile::tempfile().unwrap();
-        let log = RequestLog::to(file.try_clone().unwrap()).unwrap();
+        let log = RequestLog::to(file.try_clone().unwrap());
         let logs = Logs {
             requests: RequestLog::none(),
             tokens: RequestLog::none(),

@@ -53,7 +53,7 @@ impl Doors {
         }
         let settings = Settings::try_from(raw).unwrap();
         let log_file = tempfile::tempfile().unwrap();
-        let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
+        let log = RequestLog::to(log_file.try_clone().unwrap());
         let logs = Logs {
             requests: RequestLog::none(),
             tokens: RequestLog::none(),

@@ -343,9 +343,9 @@ impl Gateway {
         // Reading moves the place where the next line would go; appending does not ask for it.
         let log_file = tempfile::Builder::new().append(true).tempfile();
         let log_file = log_file.unwrap().into_file();
-        let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
+        let log = RequestLog::to(log_file.try_clone().unwrap());
         let tokens_file = tempfile::tempfile().unwrap();
-        let tokens = RequestLog::to(tokens_file.try_clone().unwrap()).unwrap();
+        let tokens = RequestLog::to(tokens_file.try_clone().unwrap());
         let mut server = Server::new(
             settings,
             credentials,

@@ -60,7 +60,7 @@ impl World {
             raw.upstream.resolve.push(format!("{host}={address}"));
         }
         let log_file = tempfile::tempfile().unwrap();
-        let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
+        let log = RequestLog::to(log_file.try_clone().unwrap());
         let logs = Logs {
             requests: RequestLog::none(),
             tokens: RequestLog::none(),

@@ -79,7 +79,7 @@ impl World {
         }
         raw.policy = policy(rules);
         let log_file = tempfile::tempfile().unwrap();
-        let log = RequestLog::to(log_file.try_clone().unwrap()).unwrap();
+        let log = RequestLog::to(log_file.try_clone().unwrap());
         let logs = Logs {
             requests: RequestLog::none(),
             tokens: RequestLog::none(),
