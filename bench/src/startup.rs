@@ -23,6 +23,23 @@ const WARM_UP: usize = 5;
 /// The environment variable that tells keyward where to write the times of its steps.
 const TIMINGS: &str = "KEYWARD_TIMINGS";
 
+/// What of keyward's own steps each layer takes. Some are taken beside others, so that the sum is more than a run.
+const LAYERS: [(&str, &[&str]); 10] = [
+    ("eBPF: attach, pin, read back", &["ebpf"]),
+    (
+        "network namespace, listeners, nftables",
+        &["network_beside"],
+    ),
+    ("proxy: start, settings", &["spawn_proxy", "proxy"]),
+    ("limits: cgroups", &["cgroup", "init_join"]),
+    ("sandbox: mounts", &["init_mounts"]),
+    ("sandbox: user, capabilities", &["init_privileges"]),
+    ("sandbox: Landlock", &["init_landlock"]),
+    ("sandbox: seccomp", &["init_seccomp"]),
+    ("preflight: every gateway port answers", &["preflight"]),
+    ("teardown", &["kill", "detach", "proxy_end", "teardown"]),
+];
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The keyward to measure
@@ -46,6 +63,8 @@ struct Results {
     machine: Machine,
     rounds: usize,
     contestants: Vec<Contested>,
+    /// What each layer takes; microseconds.
+    layers: Vec<Step>,
     /// keyward's own steps, in the order in which they first came; microseconds.
     steps: Vec<Step>,
 }
@@ -88,6 +107,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             command,
             milliseconds: Summary::new(samples),
         };
+    let runs = runs(&timings)?;
     let results = Results {
         machine: Machine::read()?,
         rounds: args.rounds,
@@ -96,7 +116,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .zip(samples)
             .map(contested)
             .collect(),
-        steps: steps(&timings)?,
+        layers: layers(&runs),
+        steps: steps(&runs),
     };
     args.output.write(&results, &markdown(&results))
 }
@@ -159,32 +180,54 @@ fn time(command: &[String], timings: &Path) -> Result<f64> {
     Ok(elapsed)
 }
 
-/// Reads one JSON object a run, step to microseconds, and turns them into one summary a step.
-fn steps(timings: &Path) -> Result<Vec<Step>> {
+/// Reads one JSON object a run, step to microseconds.
+fn runs(timings: &Path) -> Result<Vec<Steps>> {
     if !timings.exists() {
         return Ok(Vec::new());
     }
     let text = fs::read_to_string(timings).context("reading keyward's timings")?;
-    let mut order: Vec<String> = Vec::new();
-    let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for line in text.lines() {
-        let Steps(run) =
-            serde_json::from_str(line).context("keyward's timings are not steps and numbers")?;
-        for (name, microseconds) in run {
-            if !samples.contains_key(&name) {
-                order.push(name.clone());
-            }
-            samples.entry(name).or_default().push(microseconds);
+    let run =
+        |line| serde_json::from_str(line).context("keyward's timings are not steps and numbers");
+    text.lines().map(run).collect()
+}
+
+/// One summary a step.
+fn steps(runs: &[Steps]) -> Vec<Step> {
+    let mut order: Vec<&str> = Vec::new();
+    let mut samples: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (name, microseconds) in runs.iter().flat_map(|Steps(run)| run) {
+        if !samples.contains_key(name.as_str()) {
+            order.push(name);
         }
+        samples.entry(name).or_default().push(*microseconds);
     }
-    let step = |name: String| {
-        let microseconds = Summary::new(samples.remove(&name).unwrap_or_default());
-        Step { name, microseconds }
+    let step = |name: &str| Step {
+        name: name.to_owned(),
+        microseconds: Summary::new(samples.remove(name).unwrap_or_default()),
     };
-    Ok(order.into_iter().map(step).collect())
+    order.into_iter().map(step).collect()
+}
+
+/// One summary a layer, of what its steps take together.
+fn layers(runs: &[Steps]) -> Vec<Step> {
+    if runs.is_empty() {
+        return Vec::new();
+    }
+    let layer = |(name, of): &(&str, &[&str])| {
+        let sum = |Steps(run): &Steps| {
+            let steps = run.iter().filter(|(step, _)| of.contains(&step.as_str()));
+            steps.map(|(_, microseconds)| microseconds).sum()
+        };
+        Step {
+            name: (*name).to_owned(),
+            microseconds: Summary::new(runs.iter().map(sum).collect()),
+        }
+    };
+    LAYERS.iter().map(layer).collect()
 }
 
 /// The steps of one run. `serde_json`'s own map would forget their order.
+#[derive(Debug)]
 struct Steps(Vec<(String, f64)>);
 
 impl<'de> Deserialize<'de> for Steps {
@@ -230,11 +273,16 @@ fn markdown(results: &Results) -> String {
             "| {name} | {median:.2} | {min:.2} | {p99:.2} | {ratio:.2} |"
         ));
     }
-    if !results.steps.is_empty() {
+    for (what, steps) in [("layer", &results.layers), ("step", &results.steps)] {
+        if steps.is_empty() {
+            continue;
+        }
         line(String::new());
-        line("| step of keyward | median, µs | min, µs | p99, µs |".to_owned());
+        line(format!(
+            "| {what} of keyward | median, µs | min, µs | p99, µs |"
+        ));
         line("|---|---:|---:|---:|".to_owned());
-        for Step { name, microseconds } in &results.steps {
+        for Step { name, microseconds } in steps {
             let Summary {
                 median, min, p99, ..
             } = microseconds;
@@ -261,12 +309,30 @@ mod tests {
             "{\"z\": 3, \"a\": 1.5}\n{\"z\": 5, \"late\": 7}\n",
         )
         .unwrap();
-        let steps = steps(file.path()).unwrap();
+        let runs = runs(file.path()).unwrap();
+        let steps = steps(&runs);
         let seen: Vec<_> = steps
             .iter()
             .map(|it| (it.name.as_str(), it.microseconds.max))
             .collect();
         assert_eq!(seen, [("z", 5.0), ("a", 1.5), ("late", 7.0)]);
-        assert!(super::steps(Path::new("/nonexistent")).unwrap().is_empty());
+        assert!(super::runs(Path::new("/nonexistent")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_layer_is_the_sum_of_its_steps_in_each_run() {
+        let run = |kill, detach| {
+            Steps(vec![
+                ("kill".to_owned(), kill),
+                ("detach".to_owned(), detach),
+                ("total".to_owned(), 99.0),
+            ])
+        };
+        let layers = layers(&[run(1.0, 2.0), run(10.0, 20.0)]);
+        let teardown = layers.iter().find(|it| it.name == "teardown").unwrap();
+        assert_eq!(
+            (teardown.microseconds.min, teardown.microseconds.max),
+            (3.0, 30.0)
+        );
     }
 }

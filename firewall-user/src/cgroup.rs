@@ -25,6 +25,9 @@ const PREFIX: &str = "keyward-";
 /// How long the kernel may take to bury killed processes before the cgroup counts as stuck.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
+/// A process that was killed takes a few hundred microseconds to be buried.
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
+
 /// What went wrong with the cgroup.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
@@ -209,8 +212,13 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// Kills everything in the cgroup and waits until it is gone.
+/// Kills everything in the cgroup. The kernel takes a moment to bury it: see [`wait_until_empty`].
 pub fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
+    kill(&cgroup.path)
+}
+
+/// Waits until what was killed is gone.
+pub fn wait_until_empty(cgroup: &Cgroup) -> Result<(), CgroupError> {
     let deadline = Instant::now() + KILL_DEADLINE;
     let events = cgroup.path.join("cgroup.events");
     loop {
@@ -219,11 +227,12 @@ pub fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
         if state.lines().any(|line| line == "populated 0") {
             return Ok(());
         }
-        kill(&cgroup.path)?;
         if Instant::now() > deadline {
             return Err(CgroupError::Stuck(cgroup.path.clone()));
         }
-        thread::sleep(Duration::from_micros(200));
+        // The kernel would say when, but no more often than every 10 ms.
+        thread::sleep(LOOK_AGAIN);
+        kill(&cgroup.path)?;
     }
 }
 

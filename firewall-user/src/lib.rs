@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod audit;
+pub mod beside;
 pub mod cgroup;
 pub mod cli;
 pub mod commands;

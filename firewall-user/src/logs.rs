@@ -70,9 +70,14 @@ impl Logs {
 /// Removes the logs of the oldest runs beyond the newest 200.
 pub fn prune(parent: &Path) -> Result<()> {
     let describe = || format!("cannot tidy the log directory {}", parent.display());
+    let entries = fs::read_dir(parent).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = entries.with_context(describe)?;
+    if entries.len() <= KEPT_RUNS {
+        return Ok(());
+    }
     let mut runs: Vec<(SystemTime, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(parent).with_context(describe)? {
-        let path = entry.with_context(describe)?.path();
+    for entry in entries {
+        let path = entry.path();
         // Only what a run of ours has made: a directory with its audit log in it. Another run may be removing it.
         if let Ok(audit) = fs::metadata(path.join(Logs::AUDIT)) {
             runs.push((audit.modified().with_context(describe)?, path));

@@ -9,7 +9,8 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 use firewall_common::Endpoints;
@@ -19,6 +20,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
+use crate::beside::Beside;
 use crate::nft;
 
 mod loopback;
@@ -37,12 +39,15 @@ pub struct Network {
     pub rules: nft::Enforced,
     /// Says that somebody has changed them.
     pub changes: nft::Changes,
+    /// How long it took, beside other things, in microseconds.
+    pub took: u128,
 }
 
 /// Makes the namespace on a thread of its own: `unshare(2)` of the network moves only the calling thread, and the
 /// supervisor must stay where it is.
-pub fn build(endpoints: Endpoints, providers: Providers) -> JoinHandle<Result<Network>> {
-    thread::spawn(move || {
+pub fn build(endpoints: Endpoints, providers: Providers) -> Beside<Network> {
+    Beside::begin(move || {
+        let begun = Instant::now();
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         loopback::bring_up(&endpoints)
             .context("cannot bring up the loopback device of the new network namespace")?;
@@ -61,6 +66,7 @@ pub fn build(endpoints: Endpoints, providers: Providers) -> JoinHandle<Result<Ne
             listeners,
             rules,
             changes,
+            took: begun.elapsed().as_micros(),
         })
     })
 }
@@ -75,25 +81,35 @@ fn let_ports_be_used_again() -> Result<()> {
         .context("cannot let source ports be used again")
 }
 
-/// Waits for [`build`].
-pub fn finish(building: JoinHandle<Result<Network>>) -> Result<Network> {
-    building
-        .join()
-        .map_err(|_panic| anyhow!("internal error: the network thread panicked"))?
-}
-
 /// Runs `act` in another network namespace, on a thread that ends with it.
 pub fn inside<T: Send>(namespace: &OwnedFd, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
-                .context("cannot enter the workload's network namespace")?;
-            act()
-        });
-        worker
+    thread::scope(|scope| begin_inside(scope, namespace, act).finish())
+}
+
+/// Begins what [`inside`] does, for a caller who has something else to do meanwhile.
+pub fn begin_inside<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    namespace: &'scope OwnedFd,
+    act: impl FnOnce() -> Result<T> + Send + 'scope,
+) -> Inside<'scope, T> {
+    Inside(scope.spawn(move || {
+        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
+            .context("cannot enter the workload's network namespace")?;
+        act()
+    }))
+}
+
+/// Something that is being done in another network namespace.
+#[derive(Debug)]
+pub struct Inside<'scope, T>(ScopedJoinHandle<'scope, Result<T>>);
+
+impl<T> Inside<'_, T> {
+    /// What came of it.
+    pub fn finish(self) -> Result<T> {
+        self.0
             .join()
             .map_err(|_panic| anyhow!("internal error: a network thread panicked"))?
-    })
+    }
 }
 
 fn open_listeners(endpoints: &Endpoints, providers: &Providers) -> Result<Vec<(Role, OwnedFd)>> {

@@ -14,12 +14,24 @@ use crate::network;
 /// Long beyond what a healthy proxy takes (well under a millisecond), short for a person who waits.
 const DEADLINE: Duration = Duration::from_secs(2);
 
+/// Proof that every port of the gateway answered.
+///
+/// Only this module makes one; what starts the command asks for it.
+#[derive(Debug)]
+#[must_use]
+pub struct Answered(());
+
 /// Asks each port for its health. A provider without a credential says that it is not configured: that, too, is the
 /// gateway answering.
-pub fn gateway_answers(namespace: &OwnedFd, endpoints: &Endpoints, ports: &[u16]) -> Result<()> {
+pub fn gateway_answers(
+    namespace: &OwnedFd,
+    endpoints: &Endpoints,
+    ports: &[u16],
+) -> Result<Answered> {
     network::inside(namespace, || {
         let address = Ipv4Addr::from(endpoints.v4);
-        all_answer(address, ports.iter().copied())
+        all_answer(address, ports.iter().copied())?;
+        Ok(Answered(()))
     })
 }
 

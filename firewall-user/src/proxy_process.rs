@@ -17,6 +17,8 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{Uid, User};
 use rustix::process::{PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, prlimit};
 
+use crate::beside::Beside;
+
 /// The range from which systemd takes the users of services that have none of their own (`DynamicUser=`): outside
 /// what people and packages get.
 const UIDS: std::ops::RangeInclusive<u32> = 61184..=65519;
@@ -39,11 +41,11 @@ pub struct ProxyProcess {
 }
 
 impl ProxyProcess {
-    /// Starts the process. It waits for its settings; see [`Self::configure`].
-    pub fn spawn(run: &str, diagnostics: &File) -> Result<Self> {
+    /// Starts the process and hands it the credentials, which nobody else needs from then on. It waits for its settings;
+    /// see [`Self::configure`].
+    pub fn spawn(uid: u32, diagnostics: &File, credentials: Credentials) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
         let program = open_program()?;
-        let uid = choose_uid(run)?;
         // By descriptor: the proxy's user may have no way through the directories that lead to the file.
         let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
         command
@@ -73,6 +75,7 @@ impl ProxyProcess {
         let pid = pid.ok_or_else(|| anyhow!("internal error: a process without a pid"))?;
         raise_descriptors(pid);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("cannot watch keyward-proxy")?;
+        control::entrust(&ours, &credentials).context("cannot start keyward-proxy")?;
         Ok(Self {
             child,
             pidfd,
@@ -80,14 +83,13 @@ impl ProxyProcess {
         })
     }
 
-    /// Hands it its settings, descriptors and credentials, and waits until it serves.
+    /// Hands it its settings and descriptors, and waits until it serves.
     pub fn configure(
         &mut self,
         settings: &RawSettings,
         descriptors: &[(Role, BorrowedFd<'_>)],
-        credentials: &Credentials,
     ) -> Result<()> {
-        match control::start(&self.control, settings, descriptors, credentials) {
+        match control::start(&self.control, settings, descriptors) {
             Ok(()) => Ok(()),
             Err(ControlError::Closed) => {
                 let status = self.child.wait().context("cannot wait for keyward-proxy")?;
@@ -166,13 +168,20 @@ fn raise_descriptors(pid: rustix::process::Pid) {
     }
 }
 
-/// A user that nobody is: derived from the run, so that the proxies of two runs are apart from each other.
-fn choose_uid(run: &str) -> Result<u32> {
+/// A user that nobody is: by chance, so that the proxies of two runs are apart from each other.
+///
+/// Asking for each user's name may take a while, so it is done beside other things.
+pub fn choose_uid() -> Beside<u32> {
+    Beside::begin(|| {
+        let chance = getrandom::u32().context("cannot get random bytes from the kernel")?;
+        first_free(chance)
+    })
+}
+
+fn first_free(chance: u32) -> Result<u32> {
     let size = UIDS.end() - UIDS.start() + 1;
-    let seed = u64::from_str_radix(run, 16).context("internal error: a run without a number")?;
-    let first = u32::try_from(seed % u64::from(size))?;
     for offset in 0..size {
-        let uid = UIDS.start() + (first + offset) % size;
+        let uid = UIDS.start() + (chance % size + offset) % size;
         if User::from_uid(Uid::from_raw(uid))
             .context("cannot look up users")?
             .is_none()
@@ -200,10 +209,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_nobodys_and_differ_between_runs() {
-        let one = choose_uid("000000000001").unwrap();
-        let other = choose_uid("000000000002").unwrap();
-        assert!(UIDS.contains(&one) && UIDS.contains(&other) && one != other);
-        assert!(choose_uid("not a run").is_err());
+    fn users_are_nobodys_and_differ() {
+        let (one, other, last) = (first_free(1), first_free(2), first_free(u32::MAX));
+        let all = [one.unwrap(), other.unwrap(), last.unwrap()];
+        assert!(all.iter().all(|it| UIDS.contains(it)) && all[0] != all[1]);
     }
 }

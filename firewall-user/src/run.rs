@@ -4,20 +4,25 @@
 //! Top to bottom, each step says why it stands where it does. Anything that fails stops the run before the command
 //! exists; whatever was made by then is torn down in the reverse order, as it is at the end of every run.
 
+use std::mem;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use keyward_proxy::control::Role;
+use keyward_proxy::settings::RawSettings;
 use nix::unistd::Pid;
 
 use crate::audit::Audit;
+use crate::beside::Beside;
 use crate::cgroup::{self, Cgroup, Hierarchies, Limits, Reached};
 use crate::confine::Confinement;
 use crate::drift::Drift;
 use crate::features::{Feature, Lacking};
 use crate::logs::{self, Logs};
+use crate::network::Network;
 use crate::posture::{Parts, Posture};
 use crate::proxy_process::ProxyProcess;
 use crate::reload::Reload;
@@ -31,7 +36,7 @@ use crate::stdio;
 use crate::supervise::{Outcome, Signals, Watch, exit_status, watch};
 use crate::timings::Timings;
 use crate::workload::{self, CoreLimit, Enforced, Plan};
-use crate::{ebpf, network, nft, oom, preflight};
+use crate::{ebpf, network, nft, oom, preflight, proxy_process};
 
 /// What a run came to.
 #[derive(Debug)]
@@ -77,6 +82,9 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
         settings.view.writable(),
         &confinement.allow_degraded,
     )?;
+    // On threads of their own, beside the next steps: they share nothing with them, and nobody sees what they make.
+    let proxy_user = proxy_process::choose_uid();
+    let building = network::build(settings.endpoints, settings.providers.clone());
     let hierarchies = Hierarchies::find()?;
     let limits = limits_for_run(confinement, &hierarchies)?;
     runs::ensure_bpffs()?;
@@ -96,6 +104,8 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
         limits,
         oom_score: oom::come_last(),
         signals,
+        proxy_user,
+        building,
     };
     let result = guarded(prepared, &run, &hierarchies, &mut timings);
     let mut finished = match result {
@@ -125,6 +135,9 @@ struct Prepared {
     limits: Limits,
     oom_score: i32,
     signals: Signals,
+    /// Whom the proxy is to run as.
+    proxy_user: Beside<u32>,
+    building: Beside<Network>,
 }
 
 /// Everything between claiming the run's name and giving it back.
@@ -135,41 +148,33 @@ fn guarded(
     timings: &mut Timings,
 ) -> Result<Finished> {
     let Prepared {
-        settings,
+        mut settings,
         core_limit,
         filter,
         landlock,
         limits,
         oom_score,
         signals,
+        proxy_user,
+        building,
     } = prepared;
     let logs = Logs::create(&settings.log_dir, run.id())?;
     let state = run.make_state()?;
-    // The proxy's process takes a while to come up and needs nothing yet, so it is started first. Forked while there
-    // is one thread; what it is to know it learns later, over its socket.
-    let mut proxy = ProxyProcess::spawn(run.id(), &logs.proxy)?;
+    // The proxy's process takes a while to come up and needs nothing yet but the credentials. What else it is to know
+    // it learns later, over its socket. From here on the supervisor has no credential: what it clones next must not.
+    let credentials = mem::take(&mut settings.credentials);
+    let mut proxy = ProxyProcess::spawn(proxy_user.finish()?, &logs.proxy, credentials)?;
     timings.lap("spawn_proxy");
-    // On a thread of its own, beside the next steps: it shares nothing with them.
-    let building = network::build(settings.endpoints, settings.providers.clone());
     // Programs are attached to the cgroup before anything is in it.
     let cgroup = Cgroup::create(hierarchies.unified(), run.id())?;
     let limited = cgroup::apply(hierarchies, &cgroup, run.id(), limits)?;
     timings.lap("cgroup");
-    let programs = ebpf::spare::take_or_load(&settings.endpoints, &run.pins())
-        .and_then(|loaded| loaded.attach(cgroup.as_fd(), &run.pins()));
+    let mut programs = ebpf::spare::take_or_load(&settings.endpoints, &run.pins())
+        .and_then(|loaded| loaded.attach(cgroup.as_fd(), &run.pins()))?;
     timings.lap("ebpf");
-    // Joined even when the programs failed: no thread of ours may outlive this function.
-    let network = network::finish(building);
-    let (mut programs, network) = (programs?, network?);
+    let network = building.finish()?;
+    timings.note("network_beside", network.took);
     timings.lap("network");
-    let sightings = start_proxy(&mut proxy, &settings, run, &network, &programs, &logs)?;
-    timings.lap("proxy");
-    // The last question before the command: is the way that it is given there?
-    let gateway: Vec<_> = settings.providers.iter().map(|it| it.port).collect();
-    preflight::gateway_answers(&network.namespace, &settings.endpoints, &gateway)?;
-    timings.lap("preflight");
-    // From here on the supervisor needs the credentials no more, and what it clones next must not hold them.
-    drop(settings.credentials);
     let (command_stdio, mut attended) = stdio::prepare(settings.tty, &settings.identity)?;
     let posture = Posture::new(&Parts {
         hooks: programs.hooks(),
@@ -181,6 +186,7 @@ fn guarded(
         policy: &settings.policy,
         exposed: &settings.view.exposures,
     });
+    let gateway: Vec<_> = settings.providers.iter().map(|it| it.port).collect();
     let mut introduction = Introduction {
         pid: Pid::this().as_raw(),
         init: 0,
@@ -189,7 +195,7 @@ fn guarded(
         logs: logs.directory().to_owned(),
         reloadable: settings.policy_source.is_some(),
         endpoints: settings.endpoints.to_bytes(),
-        gateway,
+        gateway: gateway.clone(),
         limits,
         posture,
     };
@@ -216,10 +222,17 @@ fn guarded(
         namespace: &network.namespace,
         rules: &network.rules,
     };
-    // Cloned while there is one thread, and only with the proof that both layers are in force.
-    let workload = workload::spawn(plan, enforced)?;
-    introduction.init = workload.pid.as_raw();
+    // Cloned while there is one thread, and only with the proof that both layers are in force. Init sets the sandbox up
+    // beside the next steps; the command waits.
+    let held = workload::spawn(plan, enforced)?;
+    introduction.init = held.pid().as_raw();
     timings.lap("spawn_workload");
+    let sightings = start_proxy(&mut proxy, settings.proxy, run, &network, &programs, &logs)?;
+    timings.lap("proxy");
+    // The last question before the command: is the way that it is given there?
+    let answered = preflight::gateway_answers(&network.namespace, &settings.endpoints, &gateway)?;
+    timings.lap("preflight");
+    let workload = held.start(answered);
     // After the clone: it starts threads.
     let copying = attended.begin();
     let rotation = Rotation::begin(followed, identity, settings.providers)
@@ -261,26 +274,34 @@ fn guarded(
     collect(&mut leftovers, cgroup::kill_all(&cgroup));
     // Nobody is left to serve; it writes its logs while the rest is torn down.
     proxy.drain();
+    collect(&mut leftovers, cgroup::wait_until_empty(&cgroup));
     copying.finish();
     attended.restore();
-    // What was denied in the command's last moments.
-    programs.events().drain(|event| audit.record(event));
-    let packets_stopped = network::inside(&network.namespace, || Ok(nft::denied_packets()?));
+    timings.lap("kill");
+    let reached = limited.reached();
+    let (packets_stopped, lost, spare) = thread::scope(|scope| {
+        let packets_stopped =
+            network::begin_inside(scope, &network.namespace, || Ok(nft::denied_packets()?));
+        // What was denied in the command's last moments.
+        programs.events().drain(|event| audit.record(event));
+        let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
+        let spare = collect(&mut leftovers, programs.detach());
+        collect(&mut leftovers, hierarchies.remove(run.id()));
+        collect(&mut leftovers, runs::remove_state(run.id()));
+        (packets_stopped.finish(), lost, spare)
+    });
     let packets_stopped = match &outcome {
         // The rules may be what was lost.
         Ok(Outcome::Abandoned(_)) => packets_stopped.unwrap_or_default(),
         Ok(_) | Err(_) => collect(&mut leftovers, packets_stopped).unwrap_or_default(),
     };
     drop((network.namespace, network.listeners));
-    let reached = limited.reached();
-    let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
-    let spare = collect(&mut leftovers, programs.detach());
-    collect(&mut leftovers, hierarchies.remove(run.id()));
-    collect(&mut leftovers, runs::remove_state(run.id()));
+    timings.lap("detach");
     collect(
         &mut leftovers,
         proxy.stop().context("cannot stop keyward-proxy"),
     );
+    timings.lap("proxy_end");
     // The proxy reads one of the maps: not before it has gone.
     if let Some(spare) = spare {
         collect(&mut leftovers, spare.keep(&run.pins()));
@@ -305,9 +326,9 @@ fn guarded(
 
 fn start_proxy(
     proxy: &mut ProxyProcess,
-    settings: &RunSettings,
+    mut settings: RawSettings,
     run: &Run,
-    network: &network::Network,
+    network: &Network,
     programs: &ebpf::Attached,
     logs: &Logs,
 ) -> Result<Sightings> {
@@ -325,9 +346,8 @@ fn start_proxy(
     descriptors.push((Role::TokenLog, logs.tokens.as_fd()));
     descriptors.push((Role::DiagnosticLog, logs.proxy.as_fd()));
     descriptors.push((Role::FlowMap, programs.flows_fd()));
-    let mut told = settings.proxy.clone();
-    told.run = Some(run.id().to_owned());
-    proxy.configure(&told, &descriptors, &settings.credentials)?;
+    settings.run = Some(run.id().to_owned());
+    proxy.configure(&settings, &descriptors)?;
     Ok(sightings)
 }
 

@@ -32,10 +32,14 @@ impl Timings {
     /// Ends a step: what has passed since the last one ended is its time.
     pub fn lap(&mut self, step: &'static str) {
         let now = Instant::now();
-        let took = now.duration_since(self.last).as_micros();
+        self.note(step, now.duration_since(self.last).as_micros());
+        self.last = now;
+    }
+
+    /// Adds a step that was taken beside these, by another thread.
+    pub fn note(&mut self, step: &'static str, took: u128) {
         self.steps
             .insert(step.to_owned(), u64::try_from(took).unwrap_or(u64::MAX));
-        self.last = now;
     }
 
     /// What each step took so far, in microseconds.

@@ -28,7 +28,7 @@ use crate::sandbox::{mounts, privileges, seccomp};
 use crate::sys::clone::{Clone, clone_into_cgroup};
 use crate::timings::Timings;
 use crate::user::Identity;
-use crate::{cgroup, ebpf, nft, sys};
+use crate::{cgroup, ebpf, nft, preflight, sys};
 
 mod command;
 mod init;
@@ -121,7 +121,7 @@ impl Stdio {
     }
 }
 
-/// Proof that a workload may start: the eBPF programs are attached to its cgroup and read back, and the nftables
+/// Proof that a workload may be set up: the eBPF programs are attached to its cgroup and read back, and the nftables
 /// rules of its network namespace were read back and compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Enforced<'a> {
@@ -137,6 +137,25 @@ pub struct Enforced<'a> {
     pub rules: &'a nft::Enforced,
 }
 
+/// An init that sets the sandbox up, and then waits for the word to start the command. If it is dropped instead, init
+/// ends.
+#[derive(Debug)]
+pub struct Held(Workload);
+
+impl Held {
+    /// Init, as the supervisor numbers it.
+    pub fn pid(&self) -> Pid {
+        self.0.pid
+    }
+
+    /// Has the command started, whose way out was found to be there.
+    pub fn start(self, _answered: preflight::Answered) -> Workload {
+        // One that is gone, for the sandbox could not be set up, is heard of by its report.
+        drop(self.0.socket.send(&Request::Start));
+        self.0
+    }
+}
+
 /// A started init, seen from the supervisor.
 #[derive(Debug)]
 pub struct Workload {
@@ -150,22 +169,23 @@ pub struct Workload {
     pub cgroup: u64,
 }
 
-/// Starts init, which starts the command.
+/// Starts init, which sets the sandbox up while the caller does other things. The command is started by
+/// [`Held::start`].
 ///
 /// Returns in the supervisor only; the child never returns from here.
-pub fn spawn(plan: Plan, enforced: Enforced<'_>) -> Result<Workload> {
+pub fn spawn(plan: Plan, enforced: Enforced<'_>) -> Result<Held> {
     let (ours, theirs) = Socket::pair().context("cannot make a socket pair")?;
     let cgroup = fstat(enforced.cgroup).context("cannot tell the cgroup's id")?;
     let flags = NAMESPACES.iter().fold(0, |all, flag| all | flag.bits());
     match clone_into_cgroup(enforced.cgroup.as_fd(), flags)
         .context("cannot make the workload's process")?
     {
-        Clone::Parent { pid, pidfd } => Ok(Workload {
+        Clone::Parent { pid, pidfd } => Ok(Held(Workload {
             pid,
             pidfd,
             socket: ours,
             cgroup: cgroup.st_ino,
-        }),
+        })),
         Clone::Child => {
             drop(ours);
             let code = match become_init(&plan, enforced, &theirs) {

@@ -3,14 +3,15 @@
 //!
 //! The proxy's standard input is one end of a Unix stream socket. In order:
 //!
-//! 1. The supervisor sends one message: [`RawSettings`] and the list of what each descriptor is for;
+//! 1. The supervisor sends the credentials, in a frame of their own that is not JSON: a JSON parser would
+//!    leave copies of them in memory that nobody wipes. First, so that it can forget them before it does
+//!    anything else.
+//! 2. The supervisor sends one message: [`RawSettings`] and the list of what each descriptor is for;
 //!    the descriptors come along with its first byte.
-//! 2. The supervisor sends the credentials, in a frame of its own that is not JSON: a JSON parser would
-//!    leave copies of them in memory that nobody wipes.
 //! 3. The proxy answers `{"ready":true}` when it serves, or `{"error":"…"}` and ends.
 //! 4. Later the supervisor may send `{"policy":…}`, a [`RawPolicy`]: the proxy puts it in force, or
 //!    keeps the old one, and answers which. Or `{"drain":true}`: the proxy takes no new connections,
-//!    lets what runs finish, and ends. Or `{"credentials":true}` and behind it a frame as in 2.: the proxy
+//!    lets what runs finish, and ends. Or `{"credentials":true}` and behind it a frame as in 1.: the proxy
 //!    serves later requests with these, and answers how many it replaced. When the supervisor's end closes, for whatever reason, the proxy ends at
 //!    once: nothing then guards the workload, and a credential must not outlive its guard.
 //!
@@ -31,7 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     frame::{decode_credentials, decode_start},
     proxy::{Order, Start, accept, answer_replaced, next_order, refuse, say_ready},
-    supervisor::{drain, replace_credentials, replace_policy, start},
+    supervisor::{drain, entrust, replace_credentials, replace_policy, start},
 };
 use crate::settings::RawSettings;
 
@@ -80,7 +81,7 @@ pub enum Role {
     FlowMap,
 }
 
-/// The first message.
+/// The second message.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartMessage {

@@ -16,8 +16,12 @@ use super::command::{self, Command, Launch};
 use super::message::{Failure, Report, Request, Socket};
 use super::{Plan, report_failure};
 
-/// Runs until the command ends, and returns what init is to exit with.
+/// Waits for the word to start the command, runs until it ends, and returns what init is to exit with.
 pub(super) fn run(plan: Plan, socket: &Socket) -> i32 {
+    // The supervisor is gone, or has found that it cannot be: either way nobody is to be started.
+    let Ok(Some(Request::Start)) = socket.receive() else {
+        return Failure::NOT_STARTED;
+    };
     let launched = match command::launch(plan) {
         Ok(Launch::Running(command)) => command,
         Ok(Launch::Failed(failure)) => {
@@ -88,6 +92,8 @@ fn supervise(command: &Command, socket: &Socket) -> Result<()> {
 
 fn obey(command: &Command, request: Request) {
     match request {
+        // It runs.
+        Request::Start => {}
         Request::Signal(number) => {
             if let Ok(signal) = Signal::try_from(number) {
                 // It may have ended just now.

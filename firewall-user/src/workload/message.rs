@@ -58,6 +58,8 @@ pub enum Failure {
 /// To init.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub enum Request {
+    /// Start the command: the first word, and said once.
+    Start,
     /// Pass this signal to the command's process group.
     Signal(i32),
     /// Go on after a stop.

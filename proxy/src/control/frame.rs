@@ -21,14 +21,14 @@ pub(super) fn length(prefix: [u8; 4]) -> Result<usize, ControlError> {
         .ok_or(ControlError::TooLarge("over 4 MiB"))
 }
 
-/// Reads the first message's bytes.
+/// Reads the start message's bytes.
 ///
 /// # Errors
 ///
 /// When it is not JSON of that shape, of another version, or names too many descriptors.
 pub fn decode_start(bytes: &[u8]) -> Result<StartMessage, ControlError> {
     let message: StartMessage = serde_json::from_slice(bytes)
-        .map_err(|_cause| ControlError::Malformed("the first message is not a start message"))?;
+        .map_err(|_cause| ControlError::Malformed("not a start message"))?;
     if message.version != VERSION {
         return Err(ControlError::Malformed(
             "supervisor and proxy are of different versions; install both from one build",
@@ -62,7 +62,7 @@ pub(super) fn encode_credentials(
     Ok(bytes)
 }
 
-/// Reads the second message's bytes.
+/// Reads the credentials' bytes.
 ///
 /// # Errors
 ///

@@ -52,13 +52,12 @@ pub fn accept(stream: &UnixStream) -> Result<Start, ControlError> {
     stream
         .set_read_timeout(Some(START_TIMEOUT))
         .map_err(socket("setsockopt"))?;
+    let credentials = decode_credentials(&receive_message(stream, &mut Vec::new())?)?;
     let mut descriptors = Vec::new();
     let message = decode_start(&receive_message(stream, &mut descriptors)?)?;
     if message.descriptors.len() != descriptors.len() {
         return Err(ControlError::Malformed("other descriptors than announced"));
     }
-    let mut strays = Vec::new();
-    let credentials = decode_credentials(&receive_message(stream, &mut strays)?)?;
     stream
         .set_read_timeout(None)
         .map_err(socket("setsockopt"))?;
@@ -144,7 +143,7 @@ fn message(answer: &Answer) -> Result<Vec<u8>, ControlError> {
     Ok([&prefix(bytes.len())?[..], &bytes].concat())
 }
 
-/// Reads one message. The buffer is wiped on drop: the second message is secrets.
+/// Reads one message. The buffer is wiped on drop: the first message is secrets.
 fn receive_message(
     stream: &UnixStream,
     descriptors: &mut Vec<OwnedFd>,
@@ -210,7 +209,8 @@ mod tests {
             provider: "openai".to_owned(),
         };
         let passed = [(role.clone(), listener.as_fd())];
-        control::start(&ours, &settings, &passed, &credentials()).unwrap();
+        control::entrust(&ours, &credentials()).unwrap();
+        control::start(&ours, &settings, &passed).unwrap();
 
         let start = proxy.join().unwrap();
         assert_eq!(start.settings, settings);
@@ -231,13 +231,23 @@ mod tests {
             let _start = accept(&theirs).unwrap();
             refuse(&theirs, "no such target").unwrap();
         });
-        let result = control::start(&ours, &RawSettings::default(), &[], &credentials());
+        control::entrust(&ours, &credentials()).unwrap();
+        let result = control::start(&ours, &RawSettings::default(), &[]);
         assert!(matches!(result, Err(ControlError::Refused(why)) if why == "no such target"));
         proxy.join().unwrap();
 
+        // One that never comes to read what it is sent.
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        refuse(&theirs, "unfit").unwrap();
+        drop(theirs);
+        control::entrust(&ours, &credentials()).unwrap();
+        let result = control::start(&ours, &RawSettings::default(), &[]);
+        assert!(matches!(result, Err(ControlError::Refused(why)) if why == "unfit"));
+
         let (ours, theirs) = UnixStream::pair().unwrap();
         let proxy = thread::spawn(move || drop(accept(&theirs).unwrap()));
-        let result = control::start(&ours, &RawSettings::default(), &[], &credentials());
+        control::entrust(&ours, &credentials()).unwrap();
+        let result = control::start(&ours, &RawSettings::default(), &[]);
         assert!(matches!(result, Err(ControlError::Closed)), "{result:?}");
         proxy.join().unwrap();
     }

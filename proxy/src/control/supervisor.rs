@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The supervisor's side: blocking, for a process that has no runtime.
 
-use std::{os::fd::BorrowedFd, os::unix::net::UnixStream, time::Instant};
+use std::{io, os::fd::BorrowedFd, os::unix::net::UnixStream, time::Instant};
 
 use keyward_policy::RawPolicy;
 
@@ -13,8 +13,31 @@ use super::{
 };
 use crate::{credential::Credentials, settings::RawSettings};
 
-/// Starts the proxy that has the other end of `stream` as its standard input, and waits until it
-/// serves.
+/// Hands the credentials to the proxy that has the other end of `stream` as its standard input. It takes them once it
+/// is fit to hold them; until then they are with the kernel. The caller needs them no more.
+///
+/// # Errors
+///
+/// When they cannot be sent. That a proxy is gone already is no error here: [`start`] says why.
+pub fn entrust(stream: &UnixStream, credentials: &Credentials) -> Result<(), ControlError> {
+    stream
+        .set_write_timeout(Some(START_TIMEOUT))
+        .map_err(socket("setsockopt"))?;
+    let frame = encode_credentials(credentials)?;
+    match send_message(stream, &frame, &[]) {
+        Err(ControlError::Socket { source, .. })
+            if matches!(
+                source.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            ) =>
+        {
+            Ok(())
+        }
+        sent => sent,
+    }
+}
+
+/// Starts the proxy that has been given its credentials by [`entrust`], and waits until it serves.
 ///
 /// The descriptors are duplicated into the proxy; the caller closes its own. Keep `stream` for as long
 /// as the proxy is to live: the proxy ends when it closes.
@@ -26,23 +49,18 @@ pub fn start(
     stream: &UnixStream,
     settings: &RawSettings,
     descriptors: &[(Role, BorrowedFd<'_>)],
-    credentials: &Credentials,
 ) -> Result<(), ControlError> {
     if descriptors.len() > MAX_DESCRIPTORS {
         return Err(ControlError::TooLarge("too many descriptors"));
     }
     let deadline = Instant::now() + START_TIMEOUT;
-    stream
-        .set_write_timeout(Some(START_TIMEOUT))
-        .map_err(socket("setsockopt"))?;
     let message = StartMessage {
         version: VERSION,
         settings: settings.clone(),
         descriptors: descriptors.iter().map(|(role, _)| role.clone()).collect(),
     };
     let fds: Vec<BorrowedFd<'_>> = descriptors.iter().map(|(_, fd)| *fd).collect();
-    let sent = send_message(stream, &to_json(&message)?, &fds)
-        .and_then(|()| send_message(stream, &encode_credentials(credentials)?, &[]));
+    let sent = send_message(stream, &to_json(&message)?, &fds);
     // A proxy that refused early may have closed already; its reason still waits to be read.
     let answer = receive_answer(stream, deadline);
     let answer = match (sent, answer) {

@@ -141,7 +141,8 @@ impl Supervised {
             (Role::DiagnosticLog, it.diagnostics.as_fd()),
         ];
         descriptors.extend_from_slice(more);
-        control::start(&it.control, settings, &descriptors, &credentials())?;
+        control::entrust(&it.control, &credentials())?;
+        control::start(&it.control, settings, &descriptors)?;
         it.started_in = before.elapsed();
         Ok(it)
     }
@@ -428,7 +429,8 @@ fn with_capabilities_it_takes_no_credential() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let result = control::start(&control, &RawSettings::default(), &[], &credentials());
+    control::entrust(&control, &credentials()).unwrap();
+    let result = control::start(&control, &RawSettings::default(), &[]);
     assert!(
         matches!(&result, Err(ControlError::Refused(why)) if why.contains("capabilities")),
         "{result:?}"
