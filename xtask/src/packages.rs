@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::command::{Cmd, find_program};
 use crate::workspace::Workspace;
 
-/// A program of the operating system, the Debian package that brings it, and what keyward's chores use it for.
+/// A program of the operating system, or a file of it, the Debian package that brings it, and what keyward's chores use it for.
 pub(crate) struct Tool {
     program: &'static str,
     package: &'static str,
@@ -95,7 +95,33 @@ pub(crate) const TEST: &[Tool] = &[
     tool("javac", "default-jdk-headless", "a client: Java"),
     tool("keyctl", "keyutils", "a session with a key in its keyring"),
     tool("make", "make", "a client: C"),
-    tool("mvn", "maven", "a client: artifacts"),
+    // What a build by Maven needs at the least, from Debian's own repository of artifacts.
+    tool(
+        "/usr/share/java/junit4.jar",
+        "junit4",
+        "tests of a Maven project",
+    ),
+    tool(
+        "/usr/share/java/maven-surefire-plugin.jar",
+        "libsurefire-java",
+        "runs the tests of a Maven project",
+    ),
+    tool(
+        "/var/lib/dpkg/info/libmaven-compiler-plugin-java.list",
+        "libmaven-compiler-plugin-java",
+        "compiles a Maven project",
+    ),
+    tool(
+        "/var/lib/dpkg/info/libmaven-jar-plugin-java.list",
+        "libmaven-jar-plugin-java",
+        "packs a Maven project",
+    ),
+    tool(
+        "/var/lib/dpkg/info/libmaven-resources-plugin-java.list",
+        "libmaven-resources-plugin-java",
+        "copies the resources of a Maven project",
+    ),
+    tool("mvn", "maven", "a client: artifacts, and builds"),
     tool(
         "nft",
         "nftables",
