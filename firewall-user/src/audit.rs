@@ -31,6 +31,10 @@ pub struct Audit {
     /// From `CLOCK_MONOTONIC`, which events carry, to the time of day.
     epoch: Timestamp,
     failed_writes: u64,
+    /// How many of them the log itself does not yet speak of.
+    unsaid: u64,
+    /// Whether a line was begun and not ended: the next is not to follow half of one.
+    torn: bool,
 }
 
 #[derive(Serialize)]
@@ -76,6 +80,8 @@ impl Audit {
             file,
             epoch,
             failed_writes: 0,
+            unsaid: 0,
+            torn: false,
         })
     }
 
@@ -204,9 +210,44 @@ impl Audit {
     }
 
     fn append(&mut self, line: io::Result<Vec<u8>>) {
-        if line.and_then(|line| self.file.write_all(&line)).is_err() {
+        let Ok(line) = line else {
             self.failed_writes += 1;
+            return;
+        };
+        if !self.write(&line) {
+            self.failed_writes += 1;
+            self.unsaid += 1;
+        } else if self.unsaid > 0 {
+            let lost = json!({
+                "time": Timestamp::now().to_string(), "run": self.run, "event": "lines_lost",
+                "lines": self.unsaid,
+            });
+            if line_bytes(&lost).is_ok_and(|it| self.write(&it)) {
+                self.unsaid = 0;
+            }
         }
+    }
+
+    /// Whether the whole line was written.
+    fn write(&mut self, line: &[u8]) -> bool {
+        let mut bytes = Vec::with_capacity(line.len() + 1);
+        if self.torn {
+            bytes.push(b'\n');
+        }
+        bytes.extend_from_slice(line);
+        let mut rest = &*bytes;
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(count @ 1..) => {
+                    rest = rest.get(count..).unwrap_or_default();
+                    // In between, it ends as its last byte does.
+                    self.torn = !rest.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => return false,
+            }
+        }
+        true
     }
 
     fn line(&self, event: &Event) -> Line<'_> {

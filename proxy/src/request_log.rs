@@ -3,9 +3,9 @@
 //!
 //! A line holds what was decided and how long it took, and nothing that a request carried besides its
 //! method and path: no query, no header value but the request's identifier. Lines are put together in
-//! memory and written by a thread, which begins with the first of them, so that a slow disk or a full pipe delays no request; when the
-//! reader is so slow that `MOST_PENDING` bytes wait, lines are dropped and counted, and a line says
-//! how many.
+//! memory and written by a thread, which begins with the first of them, so that a slow disk or a full pipe
+//! delays no request; when the reader is so slow that `MOST_PENDING` bytes wait, or the disk is full, lines are
+//! dropped and counted, and a line says how many as soon as one can be written.
 
 mod line;
 mod record;
@@ -13,7 +13,7 @@ mod tokens;
 
 use std::{
     fs::File,
-    io::{self, Write as _},
+    io::{self, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -123,7 +123,7 @@ impl Shared {
         if !pending.begun {
             let writer = Arc::clone(self);
             let thread = thread::Builder::new().name("log".to_owned());
-            match thread.spawn(move || writer.write()) {
+            match thread.spawn(move || writer.write_to(&writer.file)) {
                 Ok(_detached) => pending.begun = true,
                 // What waits is not lost: the next line tries again.
                 Err(error) => tracing::error!(%error, "no thread to write a log"),
@@ -131,8 +131,10 @@ impl Shared {
         }
     }
 
-    fn write(&self) {
+    fn write_to(&self, mut file: impl Write) {
         let mut batch = Vec::new();
+        // What could not be written, and whether the last of it was begun: the next line is not to follow half of one.
+        let (mut failed, mut torn) = (0, false);
         loop {
             let mut pending = self.lock();
             while pending.bytes.is_empty() && pending.lost == 0 {
@@ -148,9 +150,13 @@ impl Shared {
                 thread::sleep(GATHER);
                 pending = self.lock();
             }
-            std::mem::swap(&mut pending.bytes, &mut batch);
-            if pending.lost > 0 {
-                let lost = std::mem::take(&mut pending.lost);
+            if torn {
+                batch.push(b'\n');
+            }
+            batch.append(&mut pending.bytes);
+            let lost = std::mem::take(&mut pending.lost) + failed;
+            let before = batch.len();
+            if lost > 0 {
                 let mut line = Line::new(&mut batch, "time");
                 line.text("event", "lines_lost");
                 line.number("lines", lost);
@@ -158,8 +164,17 @@ impl Shared {
             }
             pending.writing = true;
             drop(pending);
-            if let Err(error) = write_all(&self.file, &batch) {
-                tracing::error!(%error, lines_bytes = batch.len(), "request log not written");
+            let (written, error) = write_all(&mut file, &batch);
+            if let Some(error) = error {
+                tracing::error!(%error, lines_bytes = batch.len() - written, "log not written");
+                let missing = batch.get(written..before).unwrap_or_default();
+                failed = lost + lines(missing);
+                torn = match written.checked_sub(1) {
+                    Some(last) => batch.get(last) != Some(&b'\n'),
+                    None => torn,
+                };
+            } else {
+                (failed, torn) = (0, false);
             }
             batch.clear();
             // A burst is no reason to keep its memory.
@@ -170,18 +185,25 @@ impl Shared {
     }
 }
 
-/// Writes everything, also where the reader's end made the file non-blocking for both.
-fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+/// How many lines end in these bytes.
+fn lines(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
+}
+
+/// Writes everything, also where the reader's end made the file non-blocking for both. Returns how much, and what kept
+/// it from the rest.
+fn write_all(file: &mut impl Write, bytes: &[u8]) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|it| !it.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(GATHER),
-            Err(error) => return Err(error),
+            Err(error) => return (written, Some(error)),
         }
     }
-    Ok(())
+    (written, None)
 }
 
 #[cfg(test)]
@@ -189,6 +211,70 @@ mod tests {
     use std::io::{Read as _, Seek as _};
 
     use super::*;
+
+    /// A disk that has room for so many bytes, until somebody makes more.
+    #[derive(Clone)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Disk {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (written, room) = &mut *self.0.lock().unwrap();
+            let count = bytes.len().min(*room - written.len());
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            written.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_which_are_counted_when_there_is_room_again() {
+        let disk = Disk(Arc::new(Mutex::new((Vec::new(), 150))));
+        let pending = Pending {
+            begun: true,
+            ..Pending::default()
+        };
+        let shared = Arc::new(Shared {
+            file: tempfile::tempfile().unwrap(),
+            pending: Mutex::new(pending),
+            changed: Condvar::new(),
+        });
+        let log = RequestLog(Some(Arc::clone(&shared)));
+        let target = disk.clone();
+        thread::spawn(move || shared.write_to(target));
+        for number in 0..20 {
+            log.add(|line| line.number("number", number));
+            log.flush(Duration::from_secs(10));
+        }
+        let begun = disk.text();
+        let whole = lines(begun.as_bytes());
+        assert!(whole > 0 && !begun.ends_with('\n'), "{begun}");
+        disk.0.lock().unwrap().1 = 10_000;
+        log.add(|line| line.number("number", 20));
+        log.flush(Duration::from_secs(10));
+        let text = disk.text();
+        let parse = |line| serde_json::from_str::<serde_json::Value>(line).ok();
+        let read: Vec<_> = text.lines().filter_map(parse).collect();
+        // All but the one that was begun can be read, and what is missing is said.
+        assert_eq!(read.len() + 1, text.lines().count(), "{text}");
+        let [.., last, lost] = &read[..] else {
+            panic!("{text}")
+        };
+        assert_eq!(last["number"], 20, "{text}");
+        assert_eq!(lost["event"], "lines_lost", "{text}");
+        assert_eq!(lost["lines"], 20 - whole, "{text}");
+    }
 
     #[test]
     fn lines_are_json_and_arrive() {
