@@ -49,13 +49,14 @@ impl Planner<'_> {
 
     /// What there is of a row's path, without links in it.
     fn found(&self, path: &str) -> Vec<PathBuf> {
-        match path.strip_prefix("~/") {
-            None => expand(Path::new(path)),
-            Some(rest) => self
-                .homes
-                .iter()
-                .flat_map(|home| expand(&home.join(rest)))
-                .collect(),
+        let below = |directory: &Path, rest| expand(&directory.join(rest));
+        if let Some(rest) = path.strip_prefix("~/") {
+            self.homes.iter().flat_map(|it| below(it, rest)).collect()
+        } else if let Some(rest) = path.strip_prefix("../") {
+            let above = self.asked.directory.ancestors().skip(1);
+            above.flat_map(|it| below(it, rest)).collect()
+        } else {
+            expand(Path::new(path))
         }
     }
 

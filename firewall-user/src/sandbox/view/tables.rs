@@ -120,7 +120,8 @@ mod tests {
 
     /// Whether it is one path and no other: nothing is said in two ways.
     fn is_plain(path: &str) -> bool {
-        let rest = path.strip_prefix("~/").unwrap_or(path);
+        let rest = path.strip_prefix("~/").or(path.strip_prefix("../"));
+        let rest = rest.unwrap_or(path);
         let parts = Path::new(rest).components();
         let (parent, last) = rest.rsplit_once('/').unwrap_or(("", rest));
         let plain = |it| matches!(it, Component::Normal(_) | Component::RootDir);
@@ -138,12 +139,14 @@ mod tests {
         let mut seen = BTreeSet::new();
         for (path, reason) in secrets.chain(redacted).chain(masks) {
             assert!(is_plain(path), "{path}");
-            assert!(path.starts_with("~/") || path.starts_with('/'), "{path}");
+            let roots = ["~/", "../", "/"];
+            assert!(roots.iter().any(|it| path.starts_with(it)), "{path}");
             assert!(!reason.is_empty(), "{path}");
             assert!(seen.insert(path), "{path} stands there twice");
         }
         for Mask { path, reason } in &ORDERS.protect {
             assert!(is_plain(path) && !path.starts_with(['/', '~']), "{path}");
+            assert!(!path.starts_with("../"), "{path}");
             assert!(!path.contains('*') && !reason.is_empty(), "{path}");
             assert!(seen.insert(path), "{path} stands there twice");
         }
