@@ -4,7 +4,8 @@
 //! What it is not: a whole gateway. Where nothing is probed it does the least.
 //!
 //! Beside what is marked, some holes are code that is not there: nothing asks whether a credential is the placeholder, or may
-//! go to the target; there are no routes, and so each method and path is sent on.
+//! go to the target; there are no routes, and so each method and path is sent on. Of an answer that broke off, and of where a
+//! key may go, others promise nothing, and the model does what needs no thought.
 
 use std::{
     collections::BTreeMap,
