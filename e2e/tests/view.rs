@@ -189,6 +189,57 @@ fn a_hidden_file_is_absent_in_every_way() {
 }
 
 #[test]
+fn a_policy_file_shapes_the_view_as_flags_do() {
+    on_a_host(|host| {
+        let user = User::new(host);
+        user.write("project/notes/plan", MARK);
+        user.write(".cache/kept", "old");
+        let policy = host.scratch().join("keyward.toml");
+        let config = ["--config", policy.to_str().unwrap()];
+        let run = |section: &str, script: &str| {
+            fs::write(&policy, section).unwrap();
+            user.inside(&config, script)
+        };
+        let script = "cat notes/plan; echo new >~/.cache/kept";
+        let kept = || fs::read_to_string(user.home.join(".cache/kept")).unwrap();
+
+        // Without it the file is read, and what is written in the home is gone with the run.
+        let output = run("", script);
+        assert!(stdout(&output).contains(MARK), "{}", all(&output));
+        assert_eq!(kept(), "old");
+
+        let cache = user.home.join(".cache");
+        let section = format!("[files]\nhide = [\"notes\"]\nwritable = [{cache:?}]\n");
+        let said = all(&run(&section, script));
+        assert!(!said.contains(MARK), "{said}");
+        assert!(said.contains("notes/plan: No such file"), "{said}");
+        assert_eq!(kept(), "new\n");
+
+        // Flags come on top of it.
+        let script = "cat notes/plan README";
+        let mut command = user.keyward(&config);
+        command.args(["--hide", "README", "--", "sh", "-c", script]);
+        let said = all(&command.output().unwrap());
+        assert!(!said.contains(MARK) && !said.contains("hello"), "{said}");
+
+        let output = run(
+            "[files]\nexpose = [\"/no/such\"]\nmount = [\"/a:b\"]\nhides = []\n",
+            "true",
+        );
+        assert_eq!(output.status.code(), Some(125));
+        for told in [
+            "keyward.toml:2:12: /no/such: No such file or directory",
+            "keyward.toml:3:11: the target \"b\" is not a path below /",
+            "keyward.toml:4:1: this key is not known",
+        ] {
+            let said = stderr(&output);
+            assert!(said.contains(told), "{told}: {said}");
+        }
+        assert!(leftovers(host).is_empty(), "{:?}", leftovers(host));
+    });
+}
+
+#[test]
 fn an_overlay_of_the_workloads_own_shows_no_more() {
     on_a_host(|host| {
         let user = User::new(host);

@@ -27,8 +27,10 @@ impl<'a> Asked<'a> {
     /// What policy files say.
     pub fn new(sections: &'a Sections) -> Self {
         let mut values = sections.values().clone();
-        // The only one that is not the gateway's.
-        values.remove(crate::confine::SECTION);
+        // Those that are not the gateway's.
+        for section in [crate::confine::SECTION, crate::files::SECTION] {
+            values.remove(section);
+        }
         Self {
             values,
             sections,

@@ -16,6 +16,7 @@ pub mod ebpf;
 pub mod endpoints;
 pub mod environment;
 pub mod features;
+pub mod files;
 pub mod gateway;
 pub mod logs;
 pub mod network;

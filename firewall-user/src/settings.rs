@@ -21,11 +21,12 @@ use keyward_proxy::settings::{
 };
 use zeroize::Zeroizing;
 
-use crate::cli::{ConfineArgs, EgressArgs, RunArgs};
+use crate::cli::{ConfineArgs, EgressArgs, FileArgs, RunArgs};
 use crate::confine::Confinement;
 use crate::credentials;
 use crate::endpoints::{self, Doors};
 use crate::environment::{self, Environment, ExplicitProxy, Requested, Variables};
+use crate::files::Files;
 use crate::gateway::Asked;
 use crate::one_shot::{self, OneShot};
 use crate::policy;
@@ -188,6 +189,8 @@ pub fn resolve(
     let mut source = policy::Source::new(&args.egress, identity.as_ref(), &host.variables);
     let sections = source.gateway();
     let confinement = Confinement::resolve(&args.confine, &sections, &mut faults.0);
+    let own = identity.as_ref().map(|it| it.home.as_path());
+    let files = Files::resolve(&args.files, &sections, own, &mut faults.0);
     let mut asked = Asked::new(&sections);
     asked.targets(&args.providers, |name| host.text(name).map(str::to_owned));
     asked.limits(&args.limits);
@@ -214,7 +217,7 @@ pub fn resolve(
     let doors = egress.as_ref().map_or(Doors::Closed, |it| source.doors(it));
     let proxy = proxy_settings(&args, gateway, egress.as_ref(), &mut faults);
     let mut requested = requested(&args, &host.variables, &mut faults);
-    let holes = files::holes(&args.files, &host.variables, &mut faults.0);
+    let holes = files::holes(&files, &host.variables, &mut faults.0);
     requested.holes = holes.variables;
     let endpoints = endpoints::for_run(args.proxy_ip, doors, &providers);
     if args.proxy_ip.is_loopback() || args.proxy_ip.is_unspecified() || args.proxy_ip.is_multicast()
@@ -260,7 +263,7 @@ pub fn resolve(
     });
     let view = identity.as_ref().zip(directory.as_ref()).and_then(|whose| {
         let home = environment.as_ref().and_then(Environment::home);
-        files::view(&args.files, whose, home, holes.sockets)
+        files::view(files, whose, home, holes.sockets)
             .map_err(|found| faults.0.extend(found))
             .ok()
     });
@@ -341,6 +344,7 @@ fn dns(settings: &DnsSettings) -> RawDns {
 pub fn check_gateway(sections: &Sections) -> std::result::Result<(), Faults> {
     let mut faults = Faults::default();
     Confinement::resolve(&ConfineArgs::default(), sections, &mut faults.0);
+    Files::resolve(&FileArgs::default(), sections, None, &mut faults.0);
     let asked = Asked::new(sections);
     let mut gateway = asked.settings(&mut faults.0);
     let mut wrong = Vec::new();

@@ -79,6 +79,7 @@ pub(crate) fn contents(text: &Text<'_>, root: &Node, faults: &mut Vec<Fault>) ->
             | Key::Rewrite
             | Key::Retry
             | Key::Sandbox
+            | Key::Files
             | Key::Telemetry => {
                 let named = table.fields().iter().find(|it| it.key == key.name());
                 let at = named.map_or(node.at, |it| it.at);

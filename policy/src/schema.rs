@@ -104,6 +104,36 @@ struct PolicyFile {
     /// How much of the machine the command may take, and what it may not do there.
     #[schemars(default)]
     sandbox: Option<Sandbox>,
+    /// Which of the host's files the command sees otherwise than by default. `~` is the home; what does not begin with it or
+    /// with `/` lies below the working directory.
+    #[schemars(default)]
+    files: Option<Files>,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename_all = "kebab-case", inline, deny_unknown_fields)]
+struct Files {
+    /// What the command may change, too, for good.
+    #[schemars(default)]
+    writable: Vec<String>,
+    /// What is shown at another path: `SOURCE:TARGET`, writable unless `:ro` follows.
+    #[schemars(default)]
+    mount: Vec<String>,
+    /// What is hidden. `*` in the last part stands for any characters.
+    #[schemars(default)]
+    hide: Vec<String>,
+    /// What is shown although it is hidden by default: credentials, a device, a socket.
+    #[schemars(default)]
+    expose: Vec<String>,
+    /// Whether the command may use the SSH agent: it can sign with every key in it.
+    #[schemars(default)]
+    ssh_agent: bool,
+    /// Whether the command may use the X11 display: it can read and type into every window there.
+    #[schemars(default)]
+    x11: bool,
+    /// Whether the command may use the Wayland display.
+    #[schemars(default)]
+    wayland: bool,
 }
 
 #[derive(JsonSchema, Serialize)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The sections of a policy file that are the gateway's or the sandbox's: kept as they are written, each part with its place.
+//! The sections of a policy file that are the gateway's, the sandbox's or the view's of the file system: kept as they are written, each part with its place.
 //!
 //! What may stand in them is for those to say; here it is only seen to that nothing is said twice.
 

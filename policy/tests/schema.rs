@@ -138,6 +138,11 @@ fn the_schema_and_the_reader_agree() {
             json!({"scan": {}, "rewrite": {}, "retry": {"deep": [{"x": true}]}}),
             true,
         ),
+        (
+            json!({"files": {"hide": [".env*"], "mount": ["/a:/b:ro"], "x11": true}}),
+            true,
+        ),
+        (json!({"files": []}), false),
         (json!({"provider": [{"port": 10010}]}), false),
         (json!({"provider": [{"name": 5}]}), false),
         (json!({"provider": "a"}), false),
@@ -200,6 +205,6 @@ fn every_key_is_described() {
     }
     let mut found = 0;
     walk(&schema, &mut found);
-    assert_eq!(found, 33, "{schema:#}");
+    assert_eq!(found, 41, "{schema:#}");
     assert!(schema.to_string().contains("2020-12"));
 }

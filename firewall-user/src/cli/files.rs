@@ -34,7 +34,8 @@ pub struct FileArgs {
     pub wayland: bool,
 }
 
-fn mount(text: &str) -> Result<Mount, String> {
+/// Reads `SOURCE:TARGET[:ro]`.
+pub(crate) fn mount(text: &str) -> Result<Mount, String> {
     let (rest, writable) = match text.strip_suffix(":ro") {
         Some(rest) => (rest, false),
         None => (text.strip_suffix(":rw").unwrap_or(text), true),

@@ -27,8 +27,8 @@ pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Resul
     }
     for exposure in &settings.view.exposures {
         if let Some(danger) = exposure.danger {
-            let (flag, path) = (exposure.flag, exposure.path.display());
-            writeln!(talk, "keyward: {flag} exposes {path}: {danger}")?;
+            let (by, path) = (&exposure.by, exposure.path.display());
+            writeln!(talk, "keyward: {by} exposes {path}: {danger}")?;
         }
     }
     if settings.policy.mode == Mode::Audit {

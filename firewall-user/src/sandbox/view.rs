@@ -34,7 +34,7 @@ mod redact;
 mod sockets;
 mod tables;
 
-pub use asked::{Asked, Mount};
+pub use asked::{Asked, By, Mount, Wish};
 pub use layer::{Content, Entry, Layer, Owner};
 
 /// See the module.
@@ -94,15 +94,15 @@ pub enum Private {
 pub struct Exposure {
     /// What can be reached.
     pub path: PathBuf,
-    /// The flag.
-    pub flag: &'static str,
+    /// Who asked for it.
+    pub by: By,
     /// What it may lead to, if that is more than reading a file.
     pub danger: Option<&'static str>,
 }
 
 impl fmt::Display for Exposure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.path.display(), self.flag)?;
+        write!(f, "{} ({})", self.path.display(), self.by)?;
         self.danger.map_or(Ok(()), |danger| write!(f, ": {danger}"))
     }
 }
@@ -276,12 +276,10 @@ impl<'a> Planner<'a> {
 
     /// The working directory, and what else may be written to.
     fn writable(&mut self) {
-        for path in &self.asked.writable {
-            match fs::canonicalize(path) {
+        for wish in &self.asked.writable {
+            match fs::canonicalize(&wish.what) {
                 Ok(real) => self.host(&real, &real, true),
-                Err(error) => self
-                    .faults
-                    .push(format!("--writable {}: {error}", path.display())),
+                Err(error) => self.faults.push(wish.fault(&wish.what, &error)),
             }
         }
         let directory = self.asked.directory;
@@ -358,25 +356,23 @@ impl<'a> Planner<'a> {
     }
 
     fn mounts(&mut self) {
-        for mount in &self.asked.mounts {
+        for wish in &self.asked.mounts {
+            let mount = &wish.what;
             match fs::canonicalize(&mount.source) {
                 Ok(source) => self.host(&without_links(&mount.target), &source, mount.writable),
-                Err(error) => self
-                    .faults
-                    .push(format!("--mount {}: {error}", mount.source.display())),
+                Err(error) => self.faults.push(wish.fault(&mount.source, &error)),
             }
         }
     }
 
     fn expose(&mut self) {
-        for (path, flag) in self.asked.exposed() {
-            let (real, metadata) = match fs::canonicalize(&path)
+        for wish in self.asked.exposed() {
+            let (real, metadata) = match fs::canonicalize(&wish.what)
                 .and_then(|real| fs::symlink_metadata(&real).map(|it| (real, it)))
             {
                 Ok(found) => found,
                 Err(error) => {
-                    self.faults
-                        .push(format!("{flag} {}: {error}", path.display()));
+                    self.faults.push(wish.fault(&wish.what, &error));
                     continue;
                 }
             };
@@ -401,7 +397,7 @@ impl<'a> Planner<'a> {
             };
             self.view.exposures.push(Exposure {
                 path: real,
-                flag,
+                by: wish.by.clone(),
                 danger,
             });
         }

@@ -1,62 +1,63 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a run's view of the file system is to be, from the command line.
+//! What a run's view of the file system is to be.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::cli::FileArgs;
 use crate::environment::Variables;
-use crate::sandbox::view::{Asked, View};
+use crate::files::Files;
+use crate::sandbox::view::{Asked, By, View, Wish};
 use crate::user::Identity;
 
-/// What the flags for well-known sockets come to.
+/// What the well-known sockets come to.
 #[derive(Debug, Default)]
 pub(super) struct Holes {
-    /// The sockets, and the flag that opens each.
-    pub(super) sockets: Vec<(PathBuf, &'static str)>,
+    /// The sockets.
+    pub(super) sockets: Vec<Wish<PathBuf>>,
     /// By which programs find them.
     pub(super) variables: Vec<(OsString, OsString)>,
 }
 
 /// Finds the sockets where the caller's own programs do.
-pub(super) fn holes(flags: &FileArgs, host: &Variables, faults: &mut Vec<String>) -> Holes {
+pub(super) fn holes(files: &Files, host: &Variables, faults: &mut Vec<String>) -> Holes {
     let mut holes = Holes::default();
-    let mut open = |flag, variable: &'static str, path: &dyn Fn(&OsStr) -> Option<PathBuf>| {
-        let value = host.get(OsStr::new(variable));
-        match value.and_then(|it| path(it)) {
-            Some(path) => {
-                holes.sockets.push((path, flag));
-                let value = value.cloned().unwrap_or_default();
-                holes.variables.push((variable.into(), value));
+    let mut open =
+        |by: &Option<By>, variable: &'static str, path: &dyn Fn(&OsStr) -> Option<PathBuf>| {
+            let Some(by) = by else {
+                return;
+            };
+            let value = host.get(OsStr::new(variable));
+            match value.and_then(|it| path(it)) {
+                Some(what) => {
+                    let by = by.clone();
+                    holes.sockets.push(Wish { what, by });
+                    let value = value.cloned().unwrap_or_default();
+                    holes.variables.push((variable.into(), value));
+                }
+                None => faults.push(by.fault(
+                    &format!("{variable} does not say where it is"),
+                    Some("sudo may have left it out: sudo -E"),
+                )),
             }
-            None => faults.push(format!(
-                "{flag}: {variable} does not say where it is\n  hint: sudo may have left it out: sudo -E"
-            )),
-        }
-    };
-    if flags.ssh_agent {
-        open("--ssh-agent", "SSH_AUTH_SOCK", &|it| Some(it.into()));
-    }
-    if flags.x11 {
-        open("--x11", "DISPLAY", &x11_socket);
-    }
-    if flags.wayland {
-        let directory = host.get(OsStr::new("XDG_RUNTIME_DIR")).cloned();
-        open("--wayland", "WAYLAND_DISPLAY", &|name| {
-            // An absolute path stands for itself.
-            Some(Path::new(&directory.clone().unwrap_or_default()).join(name))
-                .filter(|it| it.is_absolute())
-        });
-    }
-    if flags.x11 {
+        };
+    open(&files.ssh_agent, "SSH_AUTH_SOCK", &|it| Some(it.into()));
+    open(&files.x11, "DISPLAY", &x11_socket);
+    let directory = host.get(OsStr::new("XDG_RUNTIME_DIR")).cloned();
+    open(&files.wayland, "WAYLAND_DISPLAY", &|name| {
+        // An absolute path stands for itself.
+        Some(Path::new(&directory.clone().unwrap_or_default()).join(name))
+            .filter(|it| it.is_absolute())
+    });
+    if let Some(by) = &files.x11 {
         // The proof of being allowed in, as programs find it.
         let home = host.get(OsStr::new("HOME")).map(PathBuf::from);
         let file = host.get(OsStr::new("XAUTHORITY")).map(PathBuf::from);
         let file = file.or_else(|| Some(home?.join(".Xauthority")));
-        if let Some(file) = file.filter(|it| it.exists()) {
-            let value = file.clone().into();
+        if let Some(what) = file.filter(|it| it.exists()) {
+            let value = what.clone().into();
             holes.variables.push(("XAUTHORITY".into(), value));
-            holes.sockets.push((file, "--x11"));
+            let by = by.clone();
+            holes.sockets.push(Wish { what, by });
         }
     }
     holes
@@ -73,19 +74,19 @@ fn x11_socket(display: &OsStr) -> Option<PathBuf> {
 
 /// Works the view out.
 pub(super) fn view(
-    flags: &FileArgs,
+    files: Files,
     (identity, directory): (&Identity, &PathBuf),
     home: Option<&Path>,
-    sockets: Vec<(PathBuf, &'static str)>,
+    sockets: Vec<Wish<PathBuf>>,
 ) -> Result<View, Vec<String>> {
     View::plan(&Asked {
         identity,
         home: home.map(Path::to_owned),
         directory,
-        writable: flags.writable.clone(),
-        mounts: flags.mount.clone(),
-        hide: flags.hide.clone(),
-        expose: flags.expose.clone(),
+        writable: files.writable,
+        mounts: files.mounts,
+        hide: files.hide,
+        expose: files.expose,
         sockets,
     })
 }
@@ -105,14 +106,14 @@ mod tests {
         ]
         .map(|(name, value)| (name.into(), value.into()))
         .into();
-        let flags = FileArgs {
-            ssh_agent: true,
-            x11: true,
-            wayland: true,
-            ..FileArgs::default()
+        let files = Files {
+            ssh_agent: Some(By::Flag("--ssh-agent")),
+            x11: Some(By::Flag("--x11")),
+            wayland: Some(By::Flag("--wayland")),
+            ..Files::default()
         };
         let mut faults = Vec::new();
-        let found = holes(&flags, &host, &mut faults);
+        let found = holes(&files, &host, &mut faults);
         let expected = [
             ("/tmp/ssh-1/agent.1", "--ssh-agent"),
             ("/tmp/.X11-unix/X1", "--x11"),
@@ -120,12 +121,15 @@ mod tests {
         ];
         assert_eq!(
             found.sockets,
-            expected.map(|(path, flag)| (path.into(), flag))
+            expected.map(|(path, flag)| Wish {
+                what: path.into(),
+                by: By::Flag(flag)
+            })
         );
         assert_eq!(found.variables.len(), 3);
         assert_eq!(faults, [""; 0]);
 
-        let found = holes(&flags, &Variables::new(), &mut faults);
+        let found = holes(&files, &Variables::new(), &mut faults);
         assert!(found.sockets.is_empty() && faults.len() == 3, "{faults:?}");
         assert_eq!(x11_socket(OsStr::new("elsewhere:0")), None);
         assert_eq!(x11_socket(OsStr::new(":../0")), None);

@@ -45,6 +45,7 @@ keys! {
     Rewrite = "rewrite";
     Retry = "retry";
     Sandbox = "sandbox";
+    Files = "files";
     Telemetry = "telemetry";
     Url = "url";
     NoProxy = "no-proxy";
@@ -76,6 +77,7 @@ impl Key {
         Self::Rewrite,
         Self::Retry,
         Self::Sandbox,
+        Self::Files,
         Self::Telemetry,
     ];
     /// Those of `dns`.

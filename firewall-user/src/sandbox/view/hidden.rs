@@ -39,8 +39,8 @@ impl Planner<'_> {
                 self.hide_one(&path, &[]);
             }
         }
-        for path in &self.asked.hide {
-            let path = self.asked.directory.join(path);
+        for wish in &self.asked.hide {
+            let path = self.asked.directory.join(&wish.what);
             for path in expand(&path) {
                 self.hide_one(&path, &[]);
             }
