@@ -153,6 +153,7 @@ impl Shared {
             if torn {
                 batch.push(b'\n');
             }
+            let first = batch.len();
             batch.append(&mut pending.bytes);
             let lost = std::mem::take(&mut pending.lost) + failed;
             let before = batch.len();
@@ -167,7 +168,7 @@ impl Shared {
             let (written, error) = write_all(&mut file, &batch);
             if let Some(error) = error {
                 tracing::error!(%error, lines_bytes = batch.len() - written, "log not written");
-                let missing = batch.get(written..before).unwrap_or_default();
+                let missing = batch.get(written.max(first)..before).unwrap_or_default();
                 failed = lost + lines(missing);
                 torn = match written.checked_sub(1) {
                     Some(last) => batch.get(last) != Some(&b'\n'),
