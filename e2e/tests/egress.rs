@@ -4,11 +4,11 @@
 #![cfg(test)]
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use e2e::host::{Running, eventually, stderr, stdout, succeed};
 use e2e::world::{World, in_a_world};
+use keyward_escape::round::KIT;
 
 const ALLOWED: &str = "203.0.113.10";
 const DENIED: &str = "203.0.113.20";
@@ -22,9 +22,9 @@ const REBINDING: [&str; 2] = [
 
 /// Puts the probes where both users find them, and returns their names.
 fn probes(world: &World<'_>) -> Vec<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/egress/probes.py");
     let copy = world.host().scratch().join("probes.py");
-    fs::copy(script, &copy).expect("the probes");
+    let script = [KIT, include_str!("egress/probes.py")].join("\n\n");
+    fs::write(&copy, script).expect("the probes");
     let list = succeed(Command::new("/usr/bin/python3").arg(&copy).arg("list"));
     list.lines().map(str::to_owned).collect()
 }

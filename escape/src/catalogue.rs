@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// The catalogue that comes with keyward: a file's name, and its text.
 const FILES: &[(&str, &str)] = &[
@@ -69,25 +69,43 @@ pub struct Attempt {
     /// Layers each of which stops it with the others off.
     #[serde(default)]
     pub alone: Vec<Layer>,
-    /// Words that the program is told, as it prints them, in the first of its modes.
-    pub told: Option<String>,
-    /// The reason in the audit log, in the first of its modes.
-    pub logged: Option<String>,
+    /// What the program is told: words that it prints. It prints nothing if there are none.
+    #[serde(default, deserialize_with = "one_or_more")]
+    told: Vec<String>,
+    /// What the logs say of it: each reason for which something of it was denied.
+    #[serde(default, deserialize_with = "one_or_more")]
+    logged: Vec<String>,
+    /// Reasons that the logs may have, too: where it depends on the kernel, or on how fast the host is.
+    #[serde(default)]
+    pub perhaps_logged: Vec<String>,
+    /// Both for root inside, where they are others.
+    root: Option<Claims>,
+    /// Both without a policy, where they are others.
+    closed: Option<Claims>,
     /// How keyward runs it.
     #[serde(default)]
     pub modes: Vec<Mode>,
-    /// More flags of `keyward run`, where $KEY is the real key. It is then made in a run of its own.
+    /// More flags of `keyward run`, where $KEY is the real key.
     #[serde(default)]
     pub flags: Vec<String>,
-    /// A policy file instead of the lab's. It is then made in a run of its own.
+    /// A policy file instead of the lab's.
     pub policy: Option<String>,
     /// It is made in a run of its own, since it may well be the end of that.
     #[serde(default)]
     pub own_run: bool,
     /// keyward refuses to start the command at all, and says this.
     pub no_start: Option<String>,
-    /// A script for the host's root, when the program says `meanwhile()`; KEYWARD and PROXY are pids.
+    /// A program, in Python, that comes before keyward or the control, and becomes what its arguments say. It is then made
+    /// in a run of its own.
+    pub starter: Option<String>,
+    /// A script for the host's root, before the run begins. It is then made in a run of its own.
+    pub before: Option<String>,
+    /// One for when the program says `meanwhile()`. Scripts find in their environment: the pids KEYWARD and PROXY; keyward's
+    /// BINARY, and LOGS, where the run logs to (all but without keyward); USER, for whom it runs; OUTSIDE, the network
+    /// namespace outside. What they leave running must not keep their standard output.
     pub meanwhile: Option<String>,
+    /// One for when the run is over, which clears up. It fails if something is not as it should be.
+    pub after: Option<String>,
     /// The run may be over afterwards: nothing has to work any more.
     #[serde(default)]
     pub may_end_the_run: bool,
@@ -98,8 +116,33 @@ pub struct Attempt {
     pub residual: Option<String>,
 }
 
+/// What is claimed that a program and the logs are told.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claims {
+    /// As [`Attempt`]'s.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub told: Vec<String>,
+    /// As [`Attempt`]'s.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub logged: Vec<String>,
+}
+
 const fn patience() -> u64 {
     6
+}
+
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::One(it) => vec![it],
+        Either::More(them) => them,
+    })
 }
 
 /// What shows that an attempt succeeded. None of them is the word of the program alone, but for the last.
@@ -143,6 +186,12 @@ pub enum Layer {
     Nftables,
     /// A network namespace that nothing leads out of.
     Namespace,
+    /// A pid namespace, in which nobody else is seen.
+    Pids,
+    /// An ipc namespace, in which nobody else listens.
+    Ipc,
+    /// No capability, whoever it is.
+    Capabilities,
 }
 
 /// How keyward is told to run an attempt.
@@ -165,11 +214,21 @@ impl Layer {
             Self::Ebpf => "eBPF",
             Self::Nftables => "nftables",
             Self::Namespace => "namespace",
+            Self::Pids => "pids",
+            Self::Ipc => "ipc",
+            Self::Capabilities => "capabilities",
         }
     }
 
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Ebpf, Self::Nftables, Self::Namespace];
+    pub const ALL: [Self; 6] = [
+        Self::Ebpf,
+        Self::Nftables,
+        Self::Namespace,
+        Self::Pids,
+        Self::Ipc,
+        Self::Capabilities,
+    ];
 }
 
 impl Mode {
@@ -188,11 +247,32 @@ impl Mode {
 }
 
 impl Attempt {
-    /// Whether it can share a run with others.
+    /// Whether it can share a run with others of the same flags and policy.
     #[must_use]
-    pub fn shares_a_run(&self) -> bool {
-        let is_plain = self.flags.is_empty() && self.policy.is_none();
-        is_plain && !self.own_run && self.meanwhile.is_none() && self.no_start.is_none()
+    pub const fn shares_a_run(&self) -> bool {
+        let survives = !self.may_end_the_run && self.no_start.is_none();
+        survives && !self.own_run && !self.has_scripts()
+    }
+
+    /// Whether others have a part in it.
+    #[must_use]
+    pub const fn has_scripts(&self) -> bool {
+        let has_host = self.before.is_some() || self.meanwhile.is_some() || self.after.is_some();
+        has_host || self.starter.is_some()
+    }
+
+    /// What is claimed in a mode.
+    #[must_use]
+    pub fn claims(&self, mode: Mode) -> Claims {
+        let other = match mode {
+            Mode::User => None,
+            Mode::Root => self.root.as_ref(),
+            Mode::Closed => self.closed.as_ref(),
+        };
+        other.cloned().unwrap_or_else(|| Claims {
+            told: self.told.clone(),
+            logged: self.logged.clone(),
+        })
     }
 
     /// Whether there is a program to try.
@@ -214,6 +294,13 @@ impl Attempt {
                 "without a program it must be a residual that says why it has none (no-control)"
             ),
             _ => ensure!(self.proof.is_some(), "proof is missing"),
+        }
+        for (claims, mode) in [(&self.root, Mode::Root), (&self.closed, Mode::Closed)] {
+            ensure!(
+                claims.is_none() || self.modes.contains(&mode),
+                "it is not tried as {}",
+                mode.name()
+            );
         }
         ensure!(
             self.depends.is_none() || self.no_control.is_none(),

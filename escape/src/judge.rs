@@ -9,12 +9,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::catalogue::{Attempt, Proof};
+use crate::catalogue::{Attempt, Mode, Proof};
 use crate::lab::{Lab, UPSTREAM, marks};
 use crate::round::{Made, Round, Way};
 use crate::suite::shortly;
 
-/// How late a line of the audit log may be dated, in seconds, and how early.
+/// How late a line of a log may be dated that names nobody, in seconds, and how early.
 const SLACK: f64 = 0.75;
 
 /// The longest file that is searched for marks.
@@ -148,7 +148,7 @@ pub fn success(
 
 /// What does not hold of what is claimed about an attempt behind the firewall, success apart.
 #[must_use]
-pub fn faults(attempt: &Attempt, way: Way, round: &Round) -> Vec<String> {
+pub fn faults(attempt: &Attempt, mode: Mode, round: &Round) -> Vec<String> {
     let mut faults = Vec::new();
     if let Some(words) = &attempt.no_start {
         if round.status != Some(125) || !round.made.is_empty() {
@@ -159,6 +159,9 @@ pub fn faults(attempt: &Attempt, way: Way, round: &Round) -> Vec<String> {
         }
         return faults;
     }
+    if let Some(said) = round.afterwards.get(&attempt.id) {
+        faults.push(format!("afterwards: {}", shortly(said)));
+    }
     let Some(made) = round.made.get(&attempt.id) else {
         if !attempt.may_end_the_run {
             faults.push(format!("it did not come back: {}", shortly(&round.told)));
@@ -168,47 +171,81 @@ pub fn faults(attempt: &Attempt, way: Way, round: &Round) -> Vec<String> {
     if made.healthy == Some(false) && !attempt.may_end_the_run {
         faults.push("nothing that is allowed works after it".to_owned());
     }
-    // What is claimed is claimed of the first mode.
-    if Some(way) != attempt.modes.first().map(|it| Way::Keyward(*it)) {
-        return faults;
+    let claims = attempt.claims(mode);
+    faults.extend(untrue(&claims.told, &made.said));
+    let log = Log::of(made, round);
+    for reason in &claims.logged {
+        if !log.perhaps.contains(reason) {
+            faults.push(format!("no {reason} in the log"));
+        }
     }
-    if let Some(words) = &attempt.told
-        && !made.said.contains(words)
-    {
-        faults.push(format!("not told {words:?}: {}", shortly(&made.said)));
-    }
-    if let Some(reason) = &attempt.logged
-        && !round
-            .audit
-            .iter()
-            .any(|line| line["reason"] == reason.as_str() && is_of(line, made))
-    {
-        faults.push(format!("no {reason} in the log"));
+    for reason in &log.surely {
+        if !claims.logged.contains(reason) && !attempt.perhaps_logged.contains(reason) {
+            faults.push(format!("{reason} is in the log, and not claimed"));
+        }
     }
     faults
 }
 
-/// The reasons for which the log says that something of this attempt's was denied.
-#[must_use]
-pub fn reasons(made: &Made, round: &Round) -> BTreeSet<String> {
-    let mut reasons = BTreeSet::new();
-    for line in &round.audit {
-        if let Some(reason) = line["reason"].as_str()
-            && !reasons.contains(reason)
-            && is_of(line, made)
-        {
-            reasons.insert(reason.to_owned());
-        }
+/// What does not hold of what a program is claimed to be told.
+fn untrue(told: &[String], said: &str) -> Option<String> {
+    if let Some(words) = told.iter().find(|it| !said.contains(&***it)) {
+        return Some(format!("not told {words:?}: {}", shortly(said)));
     }
-    reasons
+    let is_silent = said.trim().is_empty();
+    (told.is_empty() && !is_silent).then(|| format!("told what is not claimed: {}", shortly(said)))
 }
 
-/// A flood leaves very many lines: what costs little is looked at first.
-fn is_of(line: &Value, made: &Made) -> bool {
-    // Others are made at the same time; each process is named after its attempt.
-    if line["comm"].as_str().is_some_and(|it| it != made.id) {
-        return false;
+/// The reasons for which the logs say that something of an attempt's was denied.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// Those of its own process.
+    pub surely: BTreeSet<String>,
+    /// And those of nobody's, or of a program that an attempt started, at the time.
+    pub perhaps: BTreeSet<String>,
+}
+
+impl Log {
+    /// What the logs of a round say of one of its attempts. A flood leaves very many lines: what costs little is looked
+    /// at first.
+    #[must_use]
+    pub fn of(made: &Made, round: &Round) -> Self {
+        let is_alone = round.made.len() == 1;
+        let mut log = Self::default();
+        for line in &round.log {
+            let Some(reason) = reason(line) else {
+                continue;
+            };
+            // Others are made at the same time; each process is named after its attempt.
+            let owner = line["comm"]
+                .as_str()
+                .filter(|it| round.made.contains_key(*it));
+            if is_alone || owner == Some(&*made.id) {
+                if !log.surely.contains(reason) {
+                    log.surely.insert(reason.to_owned());
+                    log.perhaps.insert(reason.to_owned());
+                }
+            } else if owner.is_none() && !log.perhaps.contains(reason) && is_meanwhile(line, made) {
+                log.perhaps.insert(reason.to_owned());
+            }
+        }
+        log
     }
+}
+
+/// Why something was denied, or what else the logs say that somebody should know.
+fn reason(line: &Value) -> Option<&str> {
+    let is_denied = match line["event"].as_str()? {
+        "decision" => line["verdict"] == "deny",
+        "request" => line["decision"] == "denied" || line["decision"] == "failed",
+        "lines_lost" => return Some("lines_lost"),
+        "reload" if line["ok"] == false => return Some("reload"),
+        _ => false,
+    };
+    is_denied.then(|| line["reason"].as_str())?
+}
+
+fn is_meanwhile(line: &Value, made: &Made) -> bool {
     let time = line["time"]
         .as_str()
         .and_then(|it| it.parse::<Timestamp>().ok());

@@ -10,22 +10,23 @@ mod cgroup;
 pub mod names;
 pub mod network;
 mod place;
+mod strays;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -74,11 +75,29 @@ pub const USER: u32 = 12345;
 /// Who owns what the lab has seen: nobody else.
 const KEEPER: u32 = 12346;
 
+/// A group that the user is in, as of a container engine: whoever is in it may do what others may not.
+pub const GROUP: u32 = 12347;
+
 /// The port of the host's own daemons.
 const DAEMONS: u16 = 4343;
 
 /// Distributions' programs alone: root's own path may lead where nobody else may go.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+
+/// Files in the working directory that programs outside take orders from, as they are at first.
+const ORDERS: [(&str, &str); 8] = [
+    (".git/HEAD", "ref: refs/heads/main\n"),
+    (
+        ".git/config",
+        "[core]\n\trepositoryformatversion = 0\n\tbare = false\n",
+    ),
+    (".git/hooks/pre-commit", "#!/bin/sh\n"),
+    (".husky/pre-commit", "#!/bin/sh\n"),
+    (".envrc", "# nothing\n"),
+    (".pre-commit-config.yaml", "repos: []\n"),
+    (".vscode/tasks.json", "{}\n"),
+    (".claude/settings.json", "{}\n"),
+];
 
 /// How long servers may take to start, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,12 +118,14 @@ pub struct Lab {
 
 impl Lab {
     /// Builds it, with processes of these names for whoever would end them. The calling process gets mount and ipc
-    /// namespaces of its own, and keeps them: what the lab has in `/tmp` and `/run` goes with them.
+    /// namespaces of its own, and keeps them: what the lab has in `/tmp` and `/run` goes with them. It adopts what
+    /// attempts leave behind, so it should have no other children.
     ///
     /// # Errors
     ///
     /// Something is missing: root, veth, iproute2, python3.
     pub fn new(victims: &[String]) -> Result<Self> {
+        strays::adopt()?;
         own_tmp()?;
         let (shared, evidence) = (directory(0o755)?, directory(0o700)?);
         for (name, mode, owner) in [
@@ -115,11 +136,24 @@ impl Lab {
             ("tools", 0o755, 0),
             ("files", 0o755, 0),
             ("work/signs", 0o777, 0),
+            // What programs outside take orders from, in the directory that commands work in.
+            ("work/.git", 0o755, USER),
+            ("work/.git/hooks", 0o755, USER),
+            ("work/.git/objects", 0o755, USER),
+            ("work/.git/refs", 0o755, USER),
+            ("work/.husky", 0o755, USER),
+            ("work/.vscode", 0o755, USER),
+            ("work/.claude", 0o755, USER),
         ] {
             let path = shared.path().join(name);
             fs::create_dir(&path)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
             chown(&path, Some(owner), Some(owner))?;
+        }
+        for (name, text) in ORDERS {
+            let path = shared.path().join("work").join(name);
+            fs::write(&path, text)?;
+            chown(&path, Some(USER), Some(USER))?;
         }
         // Not root's: a workload that is root, without capabilities, may look into what is.
         chown(evidence.path(), Some(KEEPER), Some(KEEPER))?;
@@ -194,10 +228,62 @@ impl Lab {
         &self.host
     }
 
+    /// The network namespace of the outside, as a path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Place::run`].
+    pub fn outside(&self) -> Result<String> {
+        Ok(format!("/proc/{}/ns/net", self.outside.tid()?))
+    }
+
     /// A cgroup for workloads of a single layer.
     #[must_use]
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup
+    }
+
+    /// Waits until everything that has left by the wire so far was looked at: what is sent last is seen last.
+    ///
+    /// # Errors
+    ///
+    /// Nobody looks any more.
+    pub fn settle(&self) -> Result<()> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let last = format!("{}last{number}z", self.nonce);
+        let bytes = last.clone().into_bytes();
+        self.host.run(move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            socket.send_to(&bytes, (CANARY_V4, PORT))
+        })??;
+        let begun = Instant::now();
+        while !self.wire.has(&last) {
+            if begun.elapsed() > PATIENCE {
+                bail!("what leaves by the wire is not seen");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// Waits until everything has ended that attempts started. Says what does not.
+    #[must_use]
+    pub fn whoever_stays(&self) -> Vec<String> {
+        strays::wait(&self.pids())
+    }
+
+    /// Ends everything that attempts started.
+    ///
+    /// # Errors
+    ///
+    /// Something does not end.
+    pub fn clear(&self) -> Result<()> {
+        strays::end(&self.pids())
+    }
+
+    fn pids(&self) -> Vec<Pid> {
+        self.helpers.iter().map(Helper::pid).collect()
     }
 
     /// What has left the host by the wire.
@@ -307,6 +393,10 @@ impl Helper {
         command.stdin(Stdio::null());
         Ok(Self(place.run(move || command.spawn())??))
     }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().cast_signed())
+    }
 }
 
 impl Drop for Helper {
@@ -318,20 +408,9 @@ impl Drop for Helper {
 }
 
 impl Drop for Lab {
-    /// An attempt may leave processes that whoever made them knows no more. They run the lab's driver.
+    /// Before the places that they are in. Nobody can be told any more what does not end.
     fn drop(&mut self) {
-        let driver = self.shared.path().join("driver.py");
-        let driver = driver.as_os_str().as_bytes();
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        for process in processes {
-            let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
-            let is_stray = arguments.split(|byte| *byte == 0).any(|it| it == driver);
-            let pid = process.file_name().to_str().and_then(|it| it.parse().ok());
-            if let (true, Some(pid)) = (is_stray, pid) {
-                // It may have ended by itself.
-                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
-            }
-        }
+        self.clear().ok();
     }
 }
 
@@ -394,7 +473,10 @@ fn own_view(shared: &Path, evidence: &Path) -> Result<()> {
         "root:x:0:0:root:{shared}/root:/bin/sh\n{users}workload:x:{USER}:{USER}::{shared}/home:/bin/sh\n"
     );
     lay_over(evidence, "/etc/passwd", &users)?;
-    for file in ["hosts", "resolv.conf", "passwd"] {
+    let groups = fs::read_to_string("/etc/group").context("/etc/group")?;
+    let groups = format!("{}\nkeyward-decoy:x:{GROUP}:workload\n", groups.trim_end());
+    lay_over(evidence, "/etc/group", &groups)?;
+    for file in ["hosts", "resolv.conf", "passwd", "group"] {
         let open = fs::Permissions::from_mode(0o644);
         fs::set_permissions(evidence.join(file), open)?;
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::catalogue::{Layer, Mode};
+use crate::catalogue::{Attempt, Claims, Layer, Mode};
 use crate::round::Way;
 use crate::suite::{Results, Row};
 
@@ -21,7 +21,7 @@ fn columns() -> Vec<Way> {
 pub fn text(results: &Results) -> String {
     let mut text = format!("{:<14}{:>9}{:>10}", "group", "attempts", "controls");
     for way in columns() {
-        text += &format!("{:>11}", way.name());
+        text += &format!("{:>13}", way.name());
     }
     text.push('\n');
     for (name, rows) in by_group(&results.rows) {
@@ -36,6 +36,9 @@ pub fn text(results: &Results) -> String {
     }
     for place in &results.leaked {
         text += &format!("a secret arrived: {place}\n");
+    }
+    for process in &results.left {
+        text += &format!("it outlived keyward: {process}\n");
     }
     let missing: Vec<_> = all
         .iter()
@@ -76,7 +79,7 @@ fn line(text: &mut String, name: &str, rows: &[&Row]) {
         } else {
             format!("{stopped}/{}", made.len())
         };
-        *text += &format!("{cell:>11}");
+        *text += &format!("{cell:>13}");
     }
     text.push('\n');
 }
@@ -107,7 +110,8 @@ pub fn markdown(results: &Results, kernel: &str) -> String {
          installed host. What each attempt is, and its program, is in `escape/attempts/`. An attempt counts as stopped\n\
          when nothing of it arrived on the wire, at a server outside, at a daemon of the host or in a file of the host's, and it\n\
          learned none of the secrets that lay about; what its program says does not count. Its control is the same program,\n\
-         in the same place, by the same user, without keyward: there it must succeed.\n\n",
+         in the same place, by the same user, without keyward: there it must succeed. What it is told are words that it\n\
+         printed (`made`: all seemed well to it), and what the logs say are all the reasons for which something of it was denied.\n\n",
     );
     let of = |way: Way| {
         results
@@ -138,13 +142,18 @@ pub fn markdown(results: &Results, kernel: &str) -> String {
             Way::Alone(Layer::Ebpf) => "the eBPF programs alone, everything else off",
             Way::Alone(Layer::Nftables) => "nftables alone",
             Way::Alone(Layer::Namespace) => "a network namespace alone",
+            Way::Alone(Layer::Pids) => "a pid namespace alone",
+            Way::Alone(Layer::Ipc) => "an ipc namespace alone",
+            Way::Alone(Layer::Capabilities) => {
+                "no capability alone (as root, where it takes root without)"
+            }
             Way::Control(_) => continue,
         };
         page += &format!("| {how} | {} |\n", of(way));
     }
     for (_, rows) in by_group(&results.rows) {
         page += &format!(
-            "\n## {}\n\n| | tries | without keyward | stopped by | alone, too, by | is told | the log says |\n|---|---|---|---|---|---|---|\n",
+            "\n## {}\n\n| | tries | without keyward | stopped by | alone, too, by | is told | the logs say |\n|---|---|---|---|---|---|---|\n",
             rows[0].group.1
         );
         for row in rows {
@@ -173,13 +182,29 @@ fn cells(row: &Row) -> String {
         &control,
         &stopped,
         &alone.join(", "),
-        attempt.told.as_deref().unwrap_or_default(),
-        attempt.logged.as_deref().unwrap_or_default(),
+        &each_mode(attempt, |it| it.told),
+        &each_mode(attempt, |it| it.logged),
     ] {
         // Writing to a string cannot fail.
         write!(line, "| {} ", cell.replace('|', "\\|")).ok();
     }
     line + "|\n"
+}
+
+/// What is claimed in the first mode, and in others, where that is something else.
+fn each_mode(attempt: &Attempt, of: fn(Claims) -> Vec<String>) -> String {
+    let mut cell = String::new();
+    let mut first = None;
+    for mode in &attempt.modes {
+        let claimed = of(attempt.claims(*mode)).join(", ");
+        match &first {
+            None => cell.push_str(first.insert(claimed)),
+            Some(first) if *first == claimed => {}
+            Some(_) if claimed.is_empty() => cell += &format!("; {}: nothing", mode.name()),
+            Some(_) => cell += &format!("; {}: {claimed}", mode.name()),
+        }
+    }
+    cell
 }
 
 /// Everything that is wrong, by id; empty if nothing is.
@@ -192,6 +217,9 @@ pub fn wrong(results: &Results) -> BTreeMap<String, Vec<String>> {
     let mut wrong: BTreeMap<_, _> = rows.filter(|(_, it)| !it.is_empty()).collect();
     if !results.leaked.is_empty() {
         wrong.insert("secrets".to_owned(), results.leaked.clone());
+    }
+    if !results.left.is_empty() {
+        wrong.insert("processes".to_owned(), results.left.clone());
     }
     wrong
 }

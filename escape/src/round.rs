@@ -2,28 +2,30 @@
 //! Attempts made one after another in one mode: behind the firewall, behind one layer of it, or, as their control,
 //! behind nothing.
 
+mod scripts;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::scripts::Scripts;
 use crate::catalogue::{Attempt, Layer, Mode, Who};
-use crate::lab::{Lab, PATH, Side, USER};
+use crate::lab::{GROUP, Lab, PATH, Side, USER};
+
+/// What attempts have in common, in Python.
+pub const KIT: &str = include_str!("driver/kit.py");
 
 /// What runs attempts, wherever that is.
-const DRIVER: &str = concat!(
-    include_str!("driver/kit.py"),
-    "\n\n",
-    include_str!("driver/driver.py")
-);
+const DRIVER: &str = include_str!("driver/driver.py");
 
 /// How long a whole round may take before it is ended.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -85,6 +87,9 @@ impl Way {
             Self::Alone(Layer::Ebpf) => 'e',
             Self::Alone(Layer::Nftables) => 'n',
             Self::Alone(Layer::Namespace) => 's',
+            Self::Alone(Layer::Pids) => 'p',
+            Self::Alone(Layer::Ipc) => 'i',
+            Self::Alone(Layer::Capabilities) => 'k',
         }
     }
 
@@ -125,12 +130,14 @@ pub struct Made {
 pub struct Round {
     /// By id. An attempt that is missing ended the run.
     pub made: BTreeMap<String, Made>,
-    /// The audit log.
-    pub audit: Vec<Value>,
+    /// The lines of its logs about connections and about requests at the gateway.
+    pub log: Vec<Value>,
     /// keyward's exit status, if it was there and not ended by a signal.
     pub status: Option<i32>,
     /// What keyward said.
     pub told: String,
+    /// What the host's root found not to be as it should be when it was over, by id.
+    pub afterwards: BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -166,19 +173,31 @@ pub fn make(
     let mut round = Round::default();
     match way {
         Way::Control(is_root) => {
-            let mut command = driver(lab, &batch);
-            become_user(&mut command, is_root);
-            watch(lab, command, attempts, way, &mut round)?;
+            let scripts = Scripts {
+                lab,
+                way,
+                run: None,
+            };
+            scripts.before(attempts)?;
+            let who = if is_root { Who::Root } else { Who::User };
+            let command = driver(lab, who, attempts, &batch);
+            watch(command, attempts, &scripts, &mut round)?;
+            // It clears up. What it says is about keyward.
+            scripts.after(attempts)?;
         }
         Way::Keyward(mode) => {
             let logs = tempfile::Builder::new()
                 .prefix("logs")
                 .tempdir_in(lab.evidence())?;
+            let run = Some((keyward, logs.path()));
+            let scripts = Scripts { lab, way, run };
+            scripts.before(attempts)?;
             let mut command = keyward_run(lab, keyward, mode, attempts, logs.path())?;
             command.args(["--", "/usr/bin/python3", "-I"]);
             command.arg(lab.shared().join("driver.py")).arg(&batch);
-            watch(lab, command, attempts, way, &mut round)?;
-            round.audit = audit(logs.path());
+            watch(command, attempts, &scripts, &mut round)?;
+            round.log = read_logs(logs.path());
+            round.afterwards.extend(scripts.after(attempts)?);
         }
         Way::Alone(layer) => layers.with(layer, lab, &mut || {
             for who in [Who::User, Who::Root] {
@@ -190,7 +209,12 @@ pub fn make(
                 if !some.is_empty() {
                     let batch = write_batch(lab, way, &some)?;
                     let command = behind_one(lab, layer, who, &batch);
-                    watch(lab, command, &some, way, &mut round)?;
+                    let scripts = Scripts {
+                        lab,
+                        way,
+                        run: None,
+                    };
+                    watch(command, &some, &scripts, &mut round)?;
                 }
             }
             Ok(())
@@ -226,19 +250,62 @@ fn write_batch(lab: &Lab, way: Way, attempts: &[&Attempt]) -> Result<PathBuf> {
     };
     let path = lab.shared().join("batch.json");
     fs::write(&path, serde_json::to_vec(&batch)?)?;
-    fs::write(lab.shared().join("driver.py"), DRIVER)?;
+    fs::write(lab.shared().join("driver.py"), [KIT, DRIVER].join("\n\n"))?;
     Ok(path)
 }
 
-fn driver(lab: &Lab, batch: &Path) -> Command {
-    let mut command = Command::new("/usr/bin/python3");
+fn driver(lab: &Lab, who: Who, attempts: &[&Attempt], batch: &Path) -> Command {
+    let mut command = mortal("KILL");
     command
-        .arg("-I")
+        .args(become_(who))
+        .args(starter(attempts))
+        .args(["/usr/bin/python3", "-I"])
         .arg(lab.shared().join("driver.py"))
         .arg(batch);
     bare(&mut command, lab);
+    give_keys(&mut command, lab);
     command.env("HOME", lab.shared().join("home"));
     command
+}
+
+/// Who starts whoever runs attempts, if somebody is to come first.
+fn starter<'a>(attempts: &[&'a Attempt]) -> Vec<&'a str> {
+    let starter = attempts.iter().find_map(|it| it.starter.as_deref());
+    starter.map_or_else(Vec::new, |it| vec!["/usr/bin/python3", "-I", "-c", it])
+}
+
+/// A command that is sent this signal when the lab is killed. It stays the same process. It is in the user's groups,
+/// whoever it becomes.
+fn mortal(signal: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", signal]);
+    command.arg(format!("--groups={GROUP}"));
+    command
+}
+
+/// How `setpriv` makes a process of root's this one's.
+fn become_(who: Who) -> Vec<String> {
+    match who {
+        Who::User => [("reuid", USER), ("regid", USER)]
+            .map(|(flag, id)| format!("--{flag}={id}"))
+            .into(),
+        Who::Root => Vec::new(),
+    }
+}
+
+/// What a user and a CI job have in their environment.
+fn give_keys(command: &mut Command, lab: &Lab) {
+    for name in ["OPENAI_API_KEY", "ASTRAY_API_KEY"] {
+        command.env(name, lab.key());
+    }
+    for name in [
+        "ANTHROPIC_API_KEY",
+        "GITHUB_TOKEN",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "ACTIONS_RUNTIME_TOKEN",
+    ] {
+        command.env(name, lab.secret());
+    }
 }
 
 /// Nothing of the caller's own environment reaches an attempt.
@@ -249,12 +316,6 @@ fn bare(command: &mut Command, lab: &Lab) {
         .current_dir(lab.shared().join("work"));
 }
 
-fn become_user(command: &mut Command, is_root: bool) {
-    if !is_root {
-        command.uid(USER).gid(USER);
-    }
-}
-
 fn keyward_run(
     lab: &Lab,
     keyward: &Path,
@@ -263,15 +324,11 @@ fn keyward_run(
     logs: &Path,
 ) -> Result<Command> {
     let user = format!("{USER}:{USER}");
-    let mut command = Command::new(keyward);
+    let mut command = mortal("TERM");
+    command.args(starter(attempts)).arg(keyward);
     bare(&mut command, lab);
+    give_keys(&mut command, lab);
     command
-        .env("OPENAI_API_KEY", lab.key())
-        .env("ASTRAY_API_KEY", lab.key())
-        .env("ANTHROPIC_API_KEY", lab.secret())
-        .env("GITHUB_TOKEN", lab.secret())
-        .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", lab.secret())
-        .env("ACTIONS_RUNTIME_TOKEN", lab.secret())
         // What a host lacks and its owner does without, attempts are made without.
         .envs(env::var_os(DEGRADED).map(|it| (DEGRADED, it)))
         .args([
@@ -285,9 +342,10 @@ fn keyward_run(
         .arg("--mount")
         .arg(format!("{0}:{0}:ro", lab.shared().display()))
         .args(["--openai-api-target", "https://upstream.test"]);
-    let flags: Vec<_> = attempts
+    // All of them have the same.
+    let flags = attempts.first().map_or(&[][..], |it| &it.flags);
+    let flags: Vec<_> = flags
         .iter()
-        .flat_map(|it| &it.flags)
         .map(|it| it.replace("$KEY", &lab.key()))
         .collect();
     if !flags.iter().any(|it| it == "--upstream-ca") {
@@ -295,7 +353,7 @@ fn keyward_run(
     }
     if mode != Mode::Closed {
         let policy = lab.evidence().join("policy.toml");
-        let own = attempts.iter().find_map(|it| it.policy.as_deref());
+        let own = attempts.first().and_then(|it| it.policy.as_deref());
         fs::write(&policy, own.unwrap_or(POLICY))?;
         command.arg("--config").arg(policy);
     }
@@ -303,28 +361,29 @@ fn keyward_run(
     Ok(command)
 }
 
-/// The driver in the lab's cgroup, or in a namespace that nothing leads out of.
+/// The driver in the lab's cgroup, in a namespace that nothing leads out of, or without what it would need.
 fn behind_one(lab: &Lab, layer: Layer, who: Who, batch: &Path) -> Command {
     let enter = match layer {
         Layer::Ebpf | Layer::Nftables => "echo $$ > \"$CGROUP/cgroup.procs\" && exec \"$@\"",
         Layer::Namespace => "exec unshare --net sh -c 'ip link set lo up && exec \"$@\"' sh \"$@\"",
+        Layer::Pids => "exec unshare --pid --fork --kill-child --mount-proc \"$@\"",
+        Layer::Ipc => "exec unshare --ipc \"$@\"",
+        Layer::Capabilities => "exec \"$@\"",
     };
-    let become_user = match who {
-        Who::User => &[
-            "setpriv",
-            "--reuid=12345",
-            "--regid=12345",
-            "--clear-groups",
-            "--inh-caps=-all",
-        ][..],
-        Who::Root => &[],
+    let without: &[&str] = if layer == Layer::Capabilities {
+        &["--no-new-privs", "--bounding-set=-all"]
+    } else {
+        &[]
     };
-    let mut command = Command::new("/bin/sh");
+    let mut command = mortal("KILL");
     bare(&mut command, lab);
     command
         .env("CGROUP", lab.cgroup().path())
-        .args(["-c", enter, "sh"])
-        .args(become_user)
+        .args(["/bin/sh", "-c", enter, "sh"])
+        .args(["setpriv", "--pdeathsig", "KILL", "--clear-groups"])
+        .arg("--inh-caps=-all")
+        .args(without)
+        .args(become_(who))
         .args(["/usr/bin/python3", "-I"])
         .arg(lab.shared().join("driver.py"))
         .arg(batch);
@@ -333,19 +392,18 @@ fn behind_one(lab: &Lab, layer: Layer, who: Who, batch: &Path) -> Command {
 
 /// Runs the driver to its end, and does what attempts want done meanwhile.
 fn watch(
-    lab: &Lab,
     mut command: Command,
     attempts: &[&Attempt],
-    way: Way,
+    scripts: &Scripts<'_>,
     round: &mut Round,
 ) -> Result<()> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // A group of its own: what is left of it can be ended.
+    // A group of its own: what attempts do to theirs is not done to the lab.
     command.process_group(0);
-    let mut child = lab.host().run(move || command.spawn())??;
+    let mut child = scripts.lab.host().run(move || command.spawn())??;
     let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
     let begun = Instant::now();
     let status = loop {
@@ -353,18 +411,15 @@ fn watch(
             break status;
         }
         for attempt in attempts {
-            if let Some(script) = &attempt.meanwhile {
-                meanwhile(lab, &child, script, &way.mark(lab.nonce(), &attempt.id))?;
-            }
+            scripts.meanwhile(attempt, &child)?;
         }
         if begun.elapsed() > PATIENCE {
             child.kill()?;
             child.wait()?;
-            bail!("a round of attempts ({}) does not end", way.name());
+            bail!("a round of attempts ({}) does not end", scripts.way.name());
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    end_group(&child);
     round.status = status.code();
     let (stdout, stderr) = (join(stdout)?, join(stderr)?);
     round.told.push_str(&stderr);
@@ -375,14 +430,6 @@ fn watch(
         }
     }
     Ok(())
-}
-
-/// Attempts in the background of a control would go on for ever.
-fn end_group(child: &Child) {
-    if let Ok(pid) = i32::try_from(child.id()) {
-        // Nobody may be left in it.
-        nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).ok();
-    }
 }
 
 fn reader(from: Option<impl std::io::Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
@@ -403,51 +450,13 @@ fn join(reader: JoinHandle<Vec<u8>>) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Does the host's part, once, when the program has asked for it.
-fn meanwhile(lab: &Lab, keyward: &Child, script: &str, mark: &str) -> Result<()> {
-    let signs = lab.shared().join("work/signs");
-    let (asked, done) = (
-        signs.join(format!("{mark}.go")),
-        signs.join(format!("{mark}.done")),
-    );
-    if !asked.exists() || done.exists() {
-        return Ok(());
-    }
-    let mut command = Command::new("/bin/sh");
-    bare(&mut command, lab);
-    command
-        .args(["-c", script])
-        .env("MARK", mark)
-        .env("KEY", lab.key())
-        .env("KEYWARD", keyward.id().to_string())
-        .env("PROXY", proxy_of(keyward).unwrap_or_default())
-        .env("EVIDENCE", lab.evidence())
-        .stdin(Stdio::null());
-    let output = lab.host().run(move || command.output())?.context("sh")?;
-    let mut said = output.stdout;
-    said.extend(output.stderr);
-    fs::write(done, said)?;
-    Ok(())
-}
-
-/// The pid of keyward's proxy.
-fn proxy_of(keyward: &Child) -> Option<String> {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", keyward.id())).ok()?;
-    let is_proxy = |pid: &&str| {
-        let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        cmdline.starts_with(b"keyward-proxy\0")
-    };
-    children
-        .split_whitespace()
-        .find(is_proxy)
-        .map(str::to_owned)
-}
-
-fn audit(logs: &Path) -> Vec<Value> {
+fn read_logs(logs: &Path) -> Vec<Value> {
     let mut lines = Vec::new();
     for run in fs::read_dir(logs).into_iter().flatten().flatten() {
-        let text = fs::read_to_string(run.path().join("audit.jsonl")).unwrap_or_default();
-        lines.extend(text.lines().filter_map(|it| serde_json::from_str(it).ok()));
+        for file in ["audit.jsonl", "requests.jsonl"] {
+            let text = fs::read_to_string(run.path().join(file)).unwrap_or_default();
+            lines.extend(text.lines().filter_map(|it| serde_json::from_str(it).ok()));
+        }
     }
     lines
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All of it: controls, keyward in each mode, each layer alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::catalogue::{Attempt, Group, Layer, Mode, Who};
-use crate::judge::{Evidence, faults, reasons, success};
+use crate::judge::{Evidence, Log, faults, success};
 use crate::lab::Lab;
 use crate::round::{self, Layers, Round, Way};
 
-/// How long what is on its way may take to arrive, on a busy machine.
+/// How long what does not leave by the wire may take to arrive at a daemon, on a busy machine.
 const ARRIVAL: Duration = Duration::from_millis(150);
 
 /// Which attempts are made, and how.
@@ -35,8 +35,8 @@ pub struct Outcome {
     pub faults: Vec<String>,
     /// What it printed.
     pub said: String,
-    /// What the log said meanwhile.
-    pub reasons: BTreeSet<String>,
+    /// What the logs said of it.
+    pub log: Log,
 }
 
 /// What came of one attempt, each way.
@@ -59,6 +59,8 @@ pub struct Results {
     pub rows: Vec<Row>,
     /// Where the real key or a decoy's secret arrived, behind the firewall.
     pub leaked: Vec<String>,
+    /// Processes that were still there when keyward had ended.
+    pub left: Vec<String>,
 }
 
 impl Row {
@@ -133,6 +135,7 @@ pub fn run(
         lab,
         keyward,
         layers,
+        left: Vec::new(),
     };
     // What is done to the host without the firewall comes last: it may well leave something behind.
     for mode in Mode::ALL {
@@ -164,13 +167,18 @@ pub fn run(
         }
     }
     suite.look_again(&mut rows);
-    Ok(Results { rows, leaked })
+    Ok(Results {
+        rows,
+        leaked,
+        left: suite.left,
+    })
 }
 
 struct Suite<'a> {
     lab: Lab,
     keyward: &'a Path,
     layers: &'a dyn Layers,
+    left: Vec<String>,
 }
 
 impl Suite<'_> {
@@ -178,14 +186,22 @@ impl Suite<'_> {
         let tried: Vec<_> = (0..rows.len())
             .filter(|at| rows[*at].attempt.is_tried() && fits(&rows[*at].attempt))
             .collect();
-        let (together, alone): (Vec<_>, Vec<_>) = tried
-            .into_iter()
-            .partition(|at| rows[*at].attempt.shares_a_run());
-        if !together.is_empty() {
-            self.round(way, rows, &together)?;
+        // Flags are keyward's, and so is what a run of its own is for.
+        let shares = |it: &Attempt| match way {
+            Way::Keyward(_) => it.shares_a_run(),
+            Way::Control(_) | Way::Alone(_) => !it.has_scripts(),
+        };
+        let (together, alone): (Vec<_>, Vec<_>) =
+            tried.into_iter().partition(|at| shares(&rows[*at].attempt));
+        let mut rounds: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for at in together {
+            let it = &rows[at].attempt;
+            let how = matches!(way, Way::Keyward(_)).then(|| (it.flags.clone(), it.policy.clone()));
+            rounds.entry(how).or_default().push(at);
         }
-        for at in alone {
-            self.round(way, rows, &[at])?;
+        let alone = alone.into_iter().map(|at| vec![at]);
+        for round in rounds.into_values().chain(alone) {
+            self.round(way, rows, &round)?;
         }
         Ok(())
     }
@@ -194,8 +210,19 @@ impl Suite<'_> {
         let before = Evidence::gather(&self.lab);
         let attempts: Vec<_> = chosen.iter().map(|at| &rows[*at].attempt).collect();
         let round = round::make(&self.lab, self.keyward, self.layers, way, &attempts)?;
+        self.lab.settle()?;
         std::thread::sleep(ARRIVAL);
         let after = Evidence::gather(&self.lab);
+        if matches!(way, Way::Keyward(_)) {
+            let after = match &attempts[..] {
+                [it] => &it.id,
+                _ => "several",
+            };
+            let describe = |it| format!("{}: after {after}: {it}", way.name());
+            let left = self.lab.whoever_stays();
+            self.left.extend(left.into_iter().map(describe));
+        }
+        self.lab.clear()?;
         for at in chosen {
             let row = &mut rows[*at];
             let outcome = self.judge(&row.attempt, way, &round, &before, &after);
@@ -217,16 +244,14 @@ impl Suite<'_> {
         after: &Evidence,
     ) -> Outcome {
         let made = round.made.get(&attempt.id);
-        let is_keyward = matches!(way, Way::Keyward(_));
         Outcome {
             success: success(&self.lab, attempt, way, made, before, after),
-            faults: if is_keyward {
-                faults(attempt, way, round)
-            } else {
-                Vec::new()
+            faults: match way {
+                Way::Keyward(mode) => faults(attempt, mode, round),
+                Way::Control(_) | Way::Alone(_) => Vec::new(),
             },
             said: made.map(|it| it.said.clone()).unwrap_or_default(),
-            reasons: made.map(|it| reasons(it, round)).unwrap_or_default(),
+            log: made.map(|it| Log::of(it, round)).unwrap_or_default(),
         }
     }
 
@@ -234,7 +259,11 @@ impl Suite<'_> {
     fn look_again(&self, rows: &mut [Row]) {
         let evidence = Evidence::gather(&self.lab);
         for row in rows {
-            for (way, outcome) in &mut row.ways {
+            let is_root = row.attempt.control == Who::Root;
+            let control = row.control.iter_mut();
+            let control = control.map(|it| (Way::Control(is_root), it));
+            let ways = row.ways.iter_mut().map(|(way, it)| (*way, it));
+            for (way, outcome) in control.chain(ways) {
                 let mark = way.mark(self.lab.nonce(), &row.attempt.id);
                 let late = evidence
                     .arrived

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID")]
     id: Vec<String>,
 
-    /// Only this way: user, root, closed, ebpf, nftables, namespace, control
+    /// Only this way: user, root, closed, ebpf, nftables, namespace, pids, ipc, capabilities, control
     #[arg(long, value_name = "WAY")]
     mode: Vec<String>,
 

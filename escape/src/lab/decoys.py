@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-USER = 12345
+USER, KEEPER, GROUP = 12345, 12346, 12347
 env, SECRET, HOME = os.environ, os.environ["SECRET"], os.environ["DECOY_HOME"]
 log_file, log_lock = open(sys.argv[1], "a", buffering=1), threading.Lock()
 libc = ctypes.CDLL(None, use_errno=True)
@@ -154,7 +154,7 @@ def victims(names):
             if pid == 0:
                 os.setsid()
                 libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG: it does not outlive the lab
-                os.execve("/usr/bin/python3", [name, "-c", SCRIPT], {"SECRET": SECRET})
+                os.execve("/usr/bin/python3", [name, "-c", SCRIPT, HOME], {"SECRET": SECRET})
             running[pid] = name
         pid, status = os.waitpid(-1, os.WUNTRACED)
         if os.WIFSTOPPED(status):
@@ -182,6 +182,18 @@ def main():
     with open(os.path.join(env["SYSTEM"], "secret"), "w") as file:
         file.write(SECRET)
     os.chmod(os.path.join(env["SYSTEM"], "secret"), 0o600)
+    # For a group that the user is in.
+    with open(os.path.join(env["SYSTEM"], "group-secret"), "w") as file:
+        file.write(SECRET)
+    os.chown(file.name, KEEPER, GROUP)
+    os.chmod(file.name, 0o040)
+    # A CI runner's own directory: jobs work below it, as the same user.
+    for name in (".runner", ".credentials", ".credentials_rsaparams"):
+        path = os.path.join(os.path.dirname(env["WORK"]), name)
+        with open(path, "w") as file:
+            file.write(SECRET)
+        os.chown(path, USER, USER)
+        os.chmod(path, 0o600)
     os.setgroups([])
     os.setresgid(USER, USER, USER)
     os.setresuid(USER, USER, USER)

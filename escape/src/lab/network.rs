@@ -15,6 +15,8 @@ pub const HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 pub const CANARY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The canary's address, at the other end of the wire.
 pub const CANARY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// An address of a neighbour's, who does not answer.
+const LINK_LOCAL: &str = "fe80::1";
 /// The proxy's address, on the host's loopback device.
 pub const PROXY_V4: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 30);
 /// The proxy's address, on the host's loopback device.
@@ -40,6 +42,8 @@ pub fn join(host: &Place, outside: &Place) -> Result<()> {
     host.ip(&format!("address add {HOST_V6}/64 dev out nodad"))?;
     host.ip(&format!("address add {PROXY_V4}/32 dev lo"))?;
     host.ip(&format!("address add {PROXY_V6}/128 dev lo nodad"))?;
+    // Its own link-local address is good at once.
+    host.sysctl("net/ipv6/conf/out/accept_dad", "0")?;
     host.ip("link set out up")?;
     outside.ip(&format!("address add {CANARY_V4}/24 dev in"))?;
     outside.ip(&format!("address add {CANARY_V6}/64 dev in nodad"))?;
@@ -54,6 +58,7 @@ pub fn join(host: &Place, outside: &Place) -> Result<()> {
     for (place, device, address, other) in [
         (host, "out", CANARY_V4.to_string(), &there),
         (host, "out", CANARY_V6.to_string(), &there),
+        (host, "out", LINK_LOCAL.to_owned(), &there),
         (outside, "in", HOST_V4.to_string(), &here),
         (outside, "in", HOST_V6.to_string(), &here),
     ] {

@@ -209,6 +209,13 @@ def forwarder(port):
             pass
 
     def serve(client):
+        try:
+            forward(client)
+        except (OSError, ValueError):
+            # It is asked for anything.
+            client.close()
+
+    def forward(client):
         head = b""
         while b"\r\n\r\n" not in head:
             data = client.recv(65536)
@@ -229,10 +236,7 @@ def forwarder(port):
         host, colon, port = authority.rpartition(":")
         if not colon or authority.endswith("]"):
             host, port = authority, "443" if method == b"CONNECT" else "80"
-        try:
-            upstream = socket.create_connection((host.strip("[]").rstrip("."), int(port)))
-        except OSError:
-            return
+        upstream = socket.create_connection((host.strip("[]").rstrip("."), int(port)))
         if method == b"CONNECT":
             client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         upstream.sendall(rest)

@@ -52,6 +52,13 @@ impl Wire {
         Ok(Self { found })
     }
 
+    /// Whether this mark has left.
+    #[must_use]
+    pub fn has(&self, mark: &str) -> bool {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.contains_key(mark)
+    }
+
     /// The marks that have left so far, each with the first packet that carried it.
     #[must_use]
     pub fn found(&self) -> BTreeMap<String, String> {

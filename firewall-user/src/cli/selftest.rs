@@ -14,7 +14,7 @@ pub struct SelftestArgs {
     /// Only this attempt
     #[arg(long, value_name = "ID")]
     pub id: Vec<String>,
-    /// Only this way: user, root, closed, ebpf, nftables, namespace, control
+    /// Only this way: user, root, closed, ebpf, nftables, namespace, pids, ipc, capabilities, control
     #[arg(long, value_name = "WAY")]
     pub mode: Vec<String>,
     /// Attempts of a directory instead of those that come with keyward

@@ -79,8 +79,12 @@ fn what_was_said(results: &Results) -> String {
         for (way, outcome) in control.chain(ways) {
             let how = outcome.success.as_deref().unwrap_or("stopped");
             text += &format!("{} {way}: {how}\n", row.attempt.id);
-            for reason in &outcome.reasons {
-                text += &format!("  the log: {reason}\n");
+            for reason in &outcome.log.perhaps {
+                let whose = match outcome.log.surely.contains(reason) {
+                    true => "the log",
+                    false => "the log, of somebody",
+                };
+                text += &format!("  {whose}: {reason}\n");
             }
             for line in outcome.said.lines() {
                 text += &format!("    {line}\n");
