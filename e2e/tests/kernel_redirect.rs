@@ -306,16 +306,15 @@ fn nothing_from_outside_reaches_a_listener_of_the_workload() {
         .unwrap()
         .read_exact(&mut [0; 6])
         .unwrap();
-    let from_outside = |ip: IpAddr| {
+    let from_outside = |ip: IpAddr, limit: Duration| {
         lab.outside(move || {
-            let limit = Duration::from_millis(300);
             let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip, 6001), limit)?;
             stream.set_read_timeout(Some(limit))?;
             stream.read_exact(&mut [0])
         })
     };
     for host in [IpAddr::from(HOST_V4), HOST_V6.into()] {
-        from_outside(host).unwrap();
+        from_outside(host, Duration::from_secs(10)).unwrap();
     }
     let mut firewall = Firewall::on(&lab, &endpoints());
     lab.arrived();
@@ -323,7 +322,7 @@ fn nothing_from_outside_reaches_a_listener_of_the_workload() {
         (IpAddr::from(HOST_V4), IpAddr::from(CANARY_V4)),
         (HOST_V6.into(), CANARY_V6.into()),
     ] {
-        from_outside(host).unwrap_err();
+        from_outside(host, Duration::from_millis(300)).unwrap_err();
         let events = firewall.events();
         assert!(!events.is_empty());
         for event in events {

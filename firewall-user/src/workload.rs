@@ -204,16 +204,20 @@ pub fn spawn(plan: Plan, enforced: Enforced<'_>) -> Result<Held> {
 fn become_init(plan: &Plan, enforced: Enforced<'_>, socket: &Socket) -> Result<()> {
     let mut timings = Timings::default();
     let namespace = enforced.namespace;
-    // Before the descriptors are closed, of which this takes some.
+    // First: the supervisor's listeners, eBPF maps and control socket are none of the workload's, the ends of pipes that
+    // init held open would keep them from ever ending, and its lock says that the supervisor lives.
+    let let_go = |keep: &[BorrowedFd<'_>]| {
+        sys::descriptors::close_all_but(keep).context("cannot close the supervisor's descriptors")
+    };
+    let mut keep = vec![namespace.as_fd(), socket.as_fd()];
+    keep.extend(plan.stdio.descriptors());
+    let joining = enforced.limited.descriptors();
+    let_go(&keep.iter().copied().chain(joining).collect::<Vec<_>>())?;
     enforced
         .limited
         .join()
         .context("cannot join the cgroups that limit the command")?;
-    // Next: the supervisor's listeners, eBPF maps and control socket are none of the workload's, and the ends of
-    // pipes that init held open would keep them from ever ending.
-    let mut keep = vec![namespace.as_fd(), socket.as_fd()];
-    keep.extend(plan.stdio.descriptors());
-    sys::descriptors::close_all_but(&keep).context("cannot close the supervisor's descriptors")?;
+    let_go(&keep)?;
     // Root's to do, as is what follows, so it comes before root is given up.
     fs::write("/proc/self/oom_score_adj", plan.oom_score.to_string())
         .context("cannot be killed before keyward when memory runs out")?;

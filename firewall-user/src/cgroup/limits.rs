@@ -7,6 +7,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -262,6 +263,11 @@ impl Limited {
         self.join
             .iter()
             .try_for_each(|mut file| file.write_all(b"0"))
+    }
+
+    /// What [`Self::join`] takes.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.join.iter().map(AsFd::as_fd)
     }
 
     /// Whether each limit is still what it was set to.
