@@ -27,6 +27,8 @@ power() {
     echo "$starts" >/var/lib/starts
     sync
     echo "== start $starts"
+    # shellcheck disable=SC2012
+    echo "== found $(ls /var/log/keyward 2>/dev/null | wc -l) logs, $(ls /var/lib/keyward 2>/dev/null | wc -l) states"
     tests
     [ "$starts" -le "$RESETS" ] || return
     for _ in 1 2; do
@@ -35,8 +37,10 @@ power() {
                 sh -c 'for n in 1 2 3 4 5; do echo $n >/tmp/written; python3 -c "import socket; socket.create_connection((\"192.0.2.$n\", 80))"; done'
         done >/dev/null 2>&1 &
     done
+    # What runs write is to reach the disk before the power goes: in the kernel's own time, little of it would.
+    while sleep 0.2; do sync; done &
     echo "== running"
-    wait
+    while sleep 0.05; do echo "== tick"; done
 }
 
 {
