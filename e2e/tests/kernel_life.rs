@@ -49,13 +49,13 @@ fn sigkill_to_the_loader_lets_nothing_loose() {
 
     loader.kill().unwrap();
     loader.wait().unwrap();
-    for probe in ["tcp", "udp-v6", "ping", "udp-lite-connected"] {
+    for probe in ["tcp", "udp-v6", "ping", "mptcp"] {
         assert_eq!(reaches(&lab, probe).unwrap_err().result, "EPERM", "{probe}");
     }
 
     ebpf::unpin(&pins).unwrap();
     assert!(!pins.exists());
-    for probe in ["tcp", "udp-v6", "ping", "udp-lite-connected"] {
+    for probe in ["tcp", "udp-v6", "ping", "mptcp"] {
         reaches(&lab, probe).unwrap();
     }
     // Done already is done.

@@ -76,12 +76,18 @@ fn every_probe_gets_out_without_the_firewall_and_none_with_it() {
     let lab = Lab::new();
     let mut wrong = Vec::new();
     let probes = Lab::probes();
+    // Newer kernels have no UDP-Lite.
+    let is_there = |name: &str| probes.iter().any(|(it, _)| it == name);
+    let verdicts: Vec<_> = VERDICTS
+        .iter()
+        .filter(|(name, _)| !name.starts_with("udp-lite") || is_there(name))
+        .collect();
     assert_eq!(
         probes
             .iter()
             .map(|(name, _)| name.as_str())
             .collect::<Vec<_>>(),
-        VERDICTS.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        verdicts.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
         "every probe has a verdict here"
     );
 
@@ -103,7 +109,7 @@ fn every_probe_gets_out_without_the_firewall_and_none_with_it() {
     }
 
     let mut firewall = Firewall::on(&lab, &Lab::endpoints());
-    for ((name, who), (_, reason)) in probes.iter().zip(VERDICTS) {
+    for ((name, who), (_, reason)) in probes.iter().zip(&verdicts) {
         let marker = marker(name, "on");
         let outcome = lab.probe(Where::Workload, *who, name, &marker);
         for frame in lab.arrived() {

@@ -117,7 +117,11 @@ fn a_service_of_any_kind_is_confined_and_leaves_nothing() {
             &["Slice=machine-agents.slice", "MemoryMax=1G", "TasksMax=100"],
             &["PrivateTmp=yes", "ProtectHome=yes"],
             // Such a service reaches its own proxy by its address.
-            &["IPAddressDeny=any", "IPAddressAllow=localhost 172.30.0.30"],
+            &[
+                "IPAddressDeny=any",
+                "IPAddressAllow=localhost",
+                "IPAddressAllow=172.30.0.30",
+            ],
         ]
         .into_iter()
         .enumerate()

@@ -58,6 +58,14 @@ impl Controller {
             Self::Cpu => "cpu",
         }
     }
+
+    /// Whether a cgroup with processes of its own may pass it on.
+    fn is_threaded(self) -> bool {
+        match self {
+            Self::Memory => false,
+            Self::Pids | Self::Cpu => true,
+        }
+    }
 }
 
 impl fmt::Display for Controller {
@@ -203,6 +211,13 @@ pub fn apply(
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !is_required => {}
                 result => result.map_err(|source| io_error("limit", &file, source))?,
             }
+        }
+        if version == Version::Two && controller.is_threaded() {
+            // As long as this cgroup passes it on, nobody can take it away from it: systemd does, as soon as no unit of its
+            // own needs it any more, and the limit would go with it.
+            let file = path.join("cgroup.subtree_control");
+            fs::write(&file, format!("+{controller}"))
+                .map_err(|source| io_error("limit", &file, source))?;
         }
         if version == Version::One {
             // A thread moves itself by this file at once. By `cgroup.procs` the kernel would wait until no process on the
