@@ -60,8 +60,10 @@ impl Mask {
     #[must_use]
     pub(super) fn cover_head(&self, headers: &mut HeaderMap) -> bool {
         let mut covered = false;
+        // Most values have no room for it.
+        let shortest = self.search.min_pattern_len();
         for value in headers.values_mut() {
-            if !self.is_in(value.as_bytes()) {
+            if value.len() < shortest || !self.is_in(value.as_bytes()) {
                 continue;
             }
             let mut bytes = value.as_bytes().to_vec();
