@@ -24,9 +24,14 @@ pub(crate) use self::{line::Line, record::Record};
 /// Most bytes that wait to be written.
 const MOST_PENDING: usize = 4 * 1024 * 1024;
 
-/// How long lines may wait for company. Short enough for someone who watches, long enough that a busy
-/// gateway writes hundreds at once.
-const GATHER: Duration = Duration::from_millis(20);
+/// Room that is kept for further lines: for what a busy gateway writes at once.
+const MOST_KEPT: usize = 256 * 1024;
+
+/// How long lines may wait for company. Short enough for someone who watches.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// So many bytes are company enough: some hundred lines, which are in the cache still.
+const ENOUGH: usize = 64 * 1024;
 
 /// Where lines go.
 #[derive(Clone, Debug)]
@@ -45,8 +50,8 @@ struct Pending {
     lost: u64,
     /// Whether there is a thread.
     begun: bool,
-    /// Whether the thread sleeps until there is something.
-    asleep: bool,
+    /// With how many bytes the thread is woken. `None`: it is awake.
+    wakes_at: Option<usize>,
     /// Whether bytes were taken and not yet written.
     writing: bool,
     /// Whether someone waits for everything to be written.
@@ -101,7 +106,7 @@ impl RequestLog {
         let Some(shared) = &self.0 else { return };
         let mut pending = shared.lock();
         pending.hurry = true;
-        pending.asleep = false;
+        pending.wakes_at = None;
         shared.changed.notify_all();
         let unfinished = |it: &mut Pending| it.writing || it.lost > 0 || !it.bytes.is_empty();
         // Poisoned or late: either way there is no more to wait for.
@@ -116,8 +121,8 @@ impl Shared {
 
     /// Has the thread look at what there is.
     fn wake(self: &Arc<Self>, pending: &mut Pending) {
-        if pending.asleep {
-            pending.asleep = false;
+        if pending.wakes_at.is_some_and(|it| pending.bytes.len() >= it) {
+            pending.wakes_at = None;
             self.changed.notify_all();
         }
         if !pending.begun {
@@ -138,23 +143,28 @@ impl Shared {
         loop {
             let mut pending = self.lock();
             while pending.bytes.is_empty() && pending.lost == 0 {
-                pending.asleep = true;
+                pending.wakes_at = Some(0);
                 pending = self
                     .changed
                     .wait(pending)
                     .unwrap_or_else(PoisonError::into_inner);
-                pending.asleep = false;
             }
             if !pending.hurry {
-                drop(pending);
-                thread::sleep(GATHER);
-                pending = self.lock();
+                pending.wakes_at = Some(ENOUGH);
+                let asleep = |it: &mut Pending| it.wakes_at.is_some();
+                let waited = self.changed.wait_timeout_while(pending, GATHER, asleep);
+                pending = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
+            pending.wakes_at = None;
             if torn {
                 batch.push(b'\n');
             }
             let first = batch.len();
-            batch.append(&mut pending.bytes);
+            match batch.is_empty() {
+                // Both keep their room, so that neither grows anew each time.
+                true => std::mem::swap(&mut batch, &mut pending.bytes),
+                false => batch.append(&mut pending.bytes),
+            }
             let lost = std::mem::take(&mut pending.lost) + failed;
             let before = batch.len();
             if lost > 0 {
@@ -179,7 +189,7 @@ impl Shared {
             }
             batch.clear();
             // A burst is no reason to keep its memory.
-            batch.shrink_to(64 * 1024);
+            batch.shrink_to(MOST_KEPT);
             self.lock().writing = false;
             self.changed.notify_all();
         }
