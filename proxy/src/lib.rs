@@ -37,6 +37,7 @@ pub mod spend;
 pub mod standalone;
 pub mod status;
 mod telemetry;
+mod timer;
 mod transparent;
 mod upstream;
 pub mod usage;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{
     Link, Serving,
@@ -49,8 +49,8 @@ pub(super) async fn forward(
     held: &InForce,
     mut parts: Parts,
     mut body: RequestBody,
-    mut record: Record,
-) -> Result<Response<ResponseBody>, (Fault, Record)> {
+    mut record: Box<Record>,
+) -> Result<Response<ResponseBody>, (Fault, Box<Record>)> {
     let limits = &link.shared().limits;
     let end = Instant::now() + limits.total;
     let mut asked = parts.extensions.remove::<Asked>();
@@ -80,13 +80,14 @@ pub(super) async fn forward(
             return Err((Fault::Internal("the signature makes no header"), record));
         }
         let late = Instant::now() + limits.first_byte;
-        let mut reply = match timeout_at(late.min(end), serving.pool.send(request)).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(fault)) => return Err((blame(link, fault), record)),
-            Err(_late) if end <= late => {
+        let sent = link.await_until(late.min(end), serving.pool.send(request));
+        let mut reply = match sent.await {
+            Some(Ok(reply)) => reply,
+            Some(Err(fault)) => return Err((blame(link, fault), record)),
+            None if end <= late => {
                 return Err((blame(link, UpstreamFault::TotalTimedOut), record));
             }
-            Err(_late) => return Err((blame(link, UpstreamFault::FirstByteTimedOut), record)),
+            None => return Err((blame(link, UpstreamFault::FirstByteTimedOut), record)),
         };
         if reply.response.status() == StatusCode::BAD_REQUEST
             && let Some((asked, retrying)) = asked.take().zip(retrying.as_mut())

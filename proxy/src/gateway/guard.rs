@@ -14,7 +14,6 @@
 pub mod authority;
 pub mod chunks;
 pub mod head;
-mod timer;
 pub mod transcript;
 mod verdicts;
 
@@ -39,9 +38,8 @@ pub(crate) use self::verdicts::Verdicts;
 use self::{
     chunks::Chunks,
     head::{Accepts, Framing, Head, Scanner},
-    timer::Timer,
 };
-use crate::{refusal::Refusal, settings::Limits};
+use crate::{refusal::Refusal, settings::Limits, timer::Timer};
 
 /// What hyper reads in place of a refused head.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One connection of the workload: what the layers know of it and tell each other.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
 };
 
 use http::StatusCode;
+use tokio::time::Instant;
 
 use super::{Gateway, Shared, guard::Verdicts};
 use crate::{
@@ -14,6 +20,7 @@ use crate::{
     provider::Provider,
     refusal::{Fault, Refusal},
     scan::Finding,
+    timer::Timer,
 };
 
 /// One connection. Its requests come one after the other, so counters of the current request live
@@ -27,6 +34,8 @@ pub(crate) struct Link {
     received: AtomicU64,
     /// What was found in the current request.
     finding: Mutex<Option<Finding>>,
+    /// For answers that are waited for.
+    timer: Mutex<Timer>,
 }
 
 impl Link {
@@ -39,6 +48,7 @@ impl Link {
             requests,
             received,
             finding: Mutex::default(),
+            timer: Mutex::default(),
         }
     }
 
@@ -68,6 +78,23 @@ impl Link {
         self.shared()
             .metrics
             .end(self.provider(), status, fault, received, sent);
+    }
+
+    /// Waits for what is asked of the upstream, until `due`. `None`: it did not come in time.
+    pub(super) async fn await_until<T>(
+        &self,
+        due: Instant,
+        asked: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut asked = pin!(asked);
+        poll_fn(|cx| match asked.as_mut().poll(cx) {
+            Poll::Ready(came) => Poll::Ready(Some(came)),
+            Poll::Pending => {
+                let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+                timer.poll_until(cx, due).map(|()| None)
+            }
+        })
+        .await
     }
 
     /// Counts bytes of the request's body; returns how many there are so far.

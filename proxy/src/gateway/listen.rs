@@ -63,6 +63,8 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream, draining: watch::R
         .with_upgrades();
     let mut served = pin!(served);
     let ended = tokio::select! {
+        // What has something to do is asked first.
+        biased;
         ended = &mut served => ended,
         () = drained(draining) => {
             served.as_mut().graceful_shutdown();

@@ -221,7 +221,7 @@ fn judge<'a>(link: &'a Link, parts: &mut Parts, record: &mut Record) -> Result<V
 fn own(
     response: Response<bytes::Bytes>,
     upgrade: bool,
-    mut record: Record,
+    mut record: Box<Record>,
 ) -> Response<ResponseBody> {
     record.answered(response.status(), None);
     finish(response, upgrade, record)
@@ -230,7 +230,7 @@ fn own(
 fn finish(
     response: Response<bytes::Bytes>,
     upgrade: bool,
-    record: Record,
+    record: Box<Record>,
 ) -> Response<ResponseBody> {
     let id = record.request_id.clone();
     let mut response = response.map(|bytes| ResponseBody::own(bytes, Some(record)));

@@ -69,8 +69,8 @@ pub(super) async fn open(
     handshake: Handshake,
     mut parts: Parts,
     judge: Option<Judge>,
-    mut record: Record,
-) -> Result<Response<ResponseBody>, (Fault, Record)> {
+    mut record: Box<Record>,
+) -> Result<Response<ResponseBody>, (Fault, Box<Record>)> {
     let Some(serving) = &link.gateway.serving else {
         return Err((Fault::Internal("a tunnel without a provider"), record));
     };
@@ -144,7 +144,7 @@ fn relay_once(
     response: Response<Incoming>,
     link: &Link,
     credential: &InForce,
-    mut record: Record,
+    mut record: Box<Record>,
 ) -> Response<ResponseBody> {
     let (mut head, incoming) = response.into_parts();
     strip::strip_response(&mut head.headers);

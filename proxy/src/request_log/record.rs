@@ -81,14 +81,16 @@ pub(crate) struct Record {
 
 impl Record {
     /// Begins with what is known first. The path is as the workload sent it, without its query.
+    ///
+    /// Boxed: it is handed from layer to layer.
     pub(crate) fn new(
         link: Arc<Link>,
         method: Method,
         path: String,
         request_id: HeaderValue,
-    ) -> Self {
+    ) -> Box<Self> {
         link.begin();
-        Self {
+        Box::new(Self {
             link,
             started: Instant::now(),
             method,
@@ -112,7 +114,7 @@ impl Record {
             usage: None,
             ticket: None,
             ticketed: 0,
-        }
+        })
     }
 
     /// The limits let it through: its place is held until the record is gone.
@@ -286,8 +288,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let duration = self.started.elapsed();
         if let Some(usage) = self.reader.take().and_then(Reader::finish) {
-            self.account(&usage, self.started.elapsed(), self.response_bytes);
+            self.account(&usage, duration, self.response_bytes);
             self.tell(&usage, None);
             let complete = self.complete;
             if let Some(ticket) = self.ticket() {
@@ -323,7 +326,7 @@ impl Drop for Record {
             status: self.status,
             decision: self.decision.name(),
             reason,
-            duration: self.started.elapsed(),
+            duration,
             first_chunk: self.first_chunk,
             usage: self.usage.as_ref(),
             tunnel: self.status == Some(StatusCode::SWITCHING_PROTOCOLS),
@@ -353,7 +356,7 @@ impl Drop for Record {
             if self.masked {
                 line.truth("masked", true);
             }
-            line.milliseconds("duration_ms", self.started.elapsed());
+            line.milliseconds("duration_ms", duration);
             if let Some(first_byte) = self.first_byte {
                 line.milliseconds("first_byte_ms", first_byte);
             }
@@ -371,7 +374,7 @@ impl Drop for Record {
                 }
             }
             if let Some(upstream) = self.upstream {
-                line.shown("upstream", upstream);
+                line.address("upstream", upstream);
             }
             if let Some(Ok(id)) = self.upstream_request_id.as_ref().map(HeaderValue::to_str) {
                 line.text("upstream_request_id", id);

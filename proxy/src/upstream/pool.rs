@@ -239,7 +239,6 @@ where
 
     /// A connection that can take a request now.
     async fn take(&self) -> Result<Taken<B>, UpstreamFault> {
-        let began = Instant::now();
         let mut turn = None;
         loop {
             if let Some(idle) = self.take_idle() {
@@ -258,12 +257,12 @@ where
                 return Ok(shared);
             }
             // Whoever connected before may have made one that can be shared, or found out that none can.
-            if turn.is_none() {
-                turn = Some(self.connecting.lock().await);
+            let Some((began, _)) = &turn else {
+                turn = Some((Instant::now(), self.connecting.lock().await));
                 continue;
-            }
+            };
             // Or it tried for as long as is worth it: a queue of requests fails together, not one by one.
-            if let Some((_, fault)) = self.lock().failed.filter(|(at, _)| *at >= began) {
+            if let Some((_, fault)) = self.lock().failed.filter(|(at, _)| at >= began) {
                 return Err(fault);
             }
             match Box::pin(self.connector.connect(false)).await {

@@ -16,7 +16,7 @@ use super::{Broken, broken};
 use crate::{
     gateway::{Link, retry::Copied},
     refusal::{Fault, Refusal},
-    scan::{Filter, Scanner, Stop},
+    scan::{Filter, Stop},
 };
 
 /// The request's body.
@@ -35,8 +35,8 @@ struct Stream {
     first: Option<Bytes>,
     /// Where a copy goes, if the request may have to be sent again.
     copied: Option<Arc<Copied>>,
-    /// Looks for secrets, and may keep a few bytes back.
-    filter: Option<Filter>,
+    /// Looks for secrets, and may keep a few bytes back. Boxed: few runs have one.
+    filter: Option<Box<Filter>>,
 }
 
 impl RequestBody {
@@ -49,7 +49,11 @@ impl RequestBody {
             link: Arc::clone(link),
             first: None,
             copied: None,
-            filter: link.shared().scanner.as_ref().map(Scanner::filter),
+            filter: link
+                .shared()
+                .scanner
+                .as_ref()
+                .map(|it| Box::new(it.filter())),
         };
         Self {
             stream: Some(stream),
@@ -176,7 +180,7 @@ impl Body for RequestBody {
             let length = u64::try_from(self.again.len()).unwrap_or(u64::MAX);
             return SizeHint::with_exact(length);
         };
-        let kept = stream.filter.as_ref().map_or(0, Filter::kept);
+        let kept = stream.filter.as_ref().map_or(0, |it| it.kept());
         let ahead = kept + stream.first.as_ref().map_or(0, Bytes::len);
         let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
         let mut hint = stream.incoming.size_hint();

@@ -23,7 +23,7 @@ use crate::{
 /// which is written when the body is gone.
 pub(crate) struct ResponseBody {
     source: Source,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 }
 
 enum Source {
@@ -42,7 +42,7 @@ enum Source {
 }
 
 impl ResponseBody {
-    pub(in crate::gateway) fn own(bytes: Bytes, record: Option<Record>) -> Self {
+    pub(in crate::gateway) fn own(bytes: Bytes, record: Option<Box<Record>>) -> Self {
         Self {
             source: Source::Own(Some(bytes).filter(|it| !it.is_empty())),
             record,
@@ -55,7 +55,7 @@ impl ResponseBody {
         lease: Option<Lease<RequestBody>>,
         patience: Patience,
         masked: Option<Masked>,
-        record: Record,
+        record: Box<Record>,
     ) -> Self {
         Self {
             source: Source::Relayed {
@@ -126,7 +126,7 @@ impl Source {
     fn poll_masked(
         &mut self,
         cx: &mut Context<'_>,
-        record: &mut Option<Record>,
+        record: &mut Option<Box<Record>>,
     ) -> Poll<Option<Result<Bytes, UpstreamFault>>> {
         loop {
             let next = ready!(self.poll_piece(cx));

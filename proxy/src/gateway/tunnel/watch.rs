@@ -15,7 +15,7 @@ use crate::{provider::Dialect, request_log::Record, usage::Messages};
 
 /// Watches one direction, and keeps the tunnel's record.
 pub(super) struct Watch {
-    pub(super) record: Record,
+    pub(super) record: Box<Record>,
     frames: Frames,
     messages: Option<Messages>,
     /// When this answer's first message came, and how much of the answer came by now.
@@ -26,7 +26,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(record: Record, dialect: Dialect) -> Self {
+    pub(super) fn new(record: Box<Record>, dialect: Dialect) -> Self {
         Self {
             record,
             frames: Frames::of_server(),
