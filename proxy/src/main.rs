@@ -4,6 +4,10 @@
 
 use std::process::ExitCode;
 
+/// glibc's took a tenth of the time that is spent outside the kernel.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     keyward_proxy::process::main(std::env::args_os().skip(1))
 }
