@@ -31,7 +31,10 @@ pub use self::{
     federation::Federation,
     rotation::{NotReplaced, Rotation},
 };
-use crate::provider::{AccessKeyVariables, Provider, Providers};
+use crate::{
+    percent,
+    provider::{AccessKeyVariables, Provider, Providers},
+};
 
 /// Longest credential that is accepted, in bytes: four times the longest signed token seen in use,
 /// and still small enough for one header.
@@ -193,21 +196,15 @@ impl Credential {
 
     /// `{name}={secret}` for a query, everything escaped that is not unreserved. `None`: it is not sent.
     pub(crate) fn parameter(&self, name: &str) -> Option<Zeroizing<String>> {
-        use std::fmt::Write as _;
         let Form::Sent(secret) = &self.0 else {
             return None;
         };
-        let mut text = Zeroizing::new(String::with_capacity(name.len() + 1 + 3 * secret.len()));
+        let mut text = Zeroizing::new(String::with_capacity(
+            name.len() + 1 + percent::LONGEST * secret.len(),
+        ));
         text.push_str(name);
         text.push('=');
-        for byte in secret.iter().copied() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                text.push(char::from(byte));
-            } else {
-                // Writing to a string does not fail.
-                let _infallible = write!(text, "%{byte:02X}");
-            }
-        }
+        percent::encode(secret, &mut text);
         Some(text)
     }
 

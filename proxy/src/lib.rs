@@ -25,6 +25,7 @@ mod http_door;
 mod metrics;
 mod patience;
 pub mod peers;
+mod percent;
 pub mod process;
 pub mod provider;
 pub mod refusal;

@@ -94,8 +94,6 @@ const ADDED: &[Quantity<Round>] = &[
 
 /// What there is with many streams.
 const STREAMS: &[Quantity<Many>] = &[
-    ("how many", 0, |it| Some(f64::from(it.streams))),
-    ("events/s", 0, |it| Some(it.events_per_second)),
     ("an event's way, p50, ms", 3, |it| Some(it.p50_ms)),
     ("an event's way, p99, ms", 3, |it| Some(it.p99_ms)),
     ("its CPU for an event, µs", 1, |it| {
@@ -142,7 +140,10 @@ pub(super) fn markdown(results: &Results) -> String {
     let mut text = table::markdown(&names, &ours, &rows);
     text.push('\n');
     for contested in contestants {
-        text += &format!("- {}: {}\n", contested.name, contested.description);
+        text += &format!(
+            "- {}: {}; {} streams\n",
+            contested.name, contested.description, contested.many_streams.streams
+        );
     }
     text += &format!(
         "\nMedians of {} rounds (lowest–highest), {} s a measurement, contestants in turn. The streams were watched \

@@ -24,8 +24,10 @@ pub fn run(args: &DoctorArgs) -> Result<bool> {
         match &check.finding {
             Finding::Present(detail) => writeln!(text, "ok       {:<14} {detail}", check.name)?,
             Finding::Missing { found, remedy } => {
-                writeln!(text, "missing  {:<14} {found}", check.name)?;
-                writeln!(text, "         {:<14} hint: {remedy}", "")?;
+                problem(&mut text, "missing", check.name, found, remedy)?;
+            }
+            Finding::Untidy { found, remedy } => {
+                problem(&mut text, "untidy", check.name, found, remedy)?;
             }
             Finding::Lacking { feature, found } => {
                 writeln!(text, "lacking  {:<14} {found}", check.name)?;
@@ -42,7 +44,7 @@ pub fn run(args: &DoctorArgs) -> Result<bool> {
     }
     let healthy = checks.iter().all(|check| match &check.finding {
         Finding::Present(_) => true,
-        Finding::Missing { .. } => false,
+        Finding::Missing { .. } | Finding::Untidy { .. } => false,
         Finding::Lacking { feature, .. } => args.allow_degraded.contains(feature),
     });
     let is_missing = |check: &Check| matches!(check.finding, Finding::Missing { .. });
@@ -50,7 +52,7 @@ pub fn run(args: &DoctorArgs) -> Result<bool> {
         .iter()
         .filter_map(|check| match check.finding {
             Finding::Lacking { feature, .. } => Some(feature.name()),
-            Finding::Present(_) | Finding::Missing { .. } => None,
+            Finding::Present(_) | Finding::Missing { .. } | Finding::Untidy { .. } => None,
         })
         .collect();
     if checks.iter().any(is_missing) {
@@ -66,6 +68,12 @@ pub fn run(args: &DoctorArgs) -> Result<bool> {
     }
     io::stdout().write_all(text.as_bytes())?;
     Ok(healthy)
+}
+
+fn problem(text: &mut String, kind: &str, name: &str, found: &str, remedy: &str) -> Result<()> {
+    writeln!(text, "{kind:<8} {name:<14} {found}")?;
+    writeln!(text, "{:<8} {:<14} hint: {remedy}", "", "")?;
+    Ok(())
 }
 
 fn fix() -> Result<()> {

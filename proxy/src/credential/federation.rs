@@ -2,7 +2,10 @@
 //! Credentials that the proxy fetches for itself: where from and with what, checked. The secrets that this takes
 //! are not here; they have slots, `PROVIDER.part`.
 
-use crate::settings::{RawFederation, Scheme, Target, is_identifier};
+use crate::{
+    percent,
+    settings::{RawFederation, Scheme, Target, is_identifier},
+};
 
 /// Slots of what a credential is fetched with, behind the provider's name and a dot.
 pub(super) const CLIENT_SECRET: &str = "client-secret";
@@ -89,7 +92,7 @@ impl Url {
     pub(super) fn with(&self, name: &str, value: &str) -> Self {
         let mark = if self.path.contains('?') { '&' } else { '?' };
         let mut path = format!("{}{mark}{name}=", self.path);
-        super::fetch::escape(value.as_bytes(), &mut path);
+        percent::encode(value.as_bytes(), &mut path);
         Self {
             target: self.target.clone(),
             path,

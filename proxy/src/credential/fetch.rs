@@ -3,7 +3,7 @@
 //!
 //! What goes wrong is told without a word of what was sent or answered: either may hold a secret.
 
-use std::{fmt::Write as _, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     egress::Resolver,
+    percent,
     refusal::UpstreamFault,
     settings::UpstreamSettings,
     upstream::{Connector, tls::Tls},
@@ -507,20 +508,8 @@ impl Form {
         }
         self.0.push_str(name);
         self.0.push('=');
-        escape(value, &mut self.0);
+        percent::encode(value, &mut self.0);
         self
-    }
-}
-
-/// Everything but the unreserved characters of RFC 3986 as `%XX`.
-pub(super) fn escape(value: &[u8], to: &mut String) {
-    for byte in value {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            to.push(char::from(*byte));
-        } else {
-            // Writing to a string does not fail.
-            write!(to, "%{byte:02X}").ok();
-        }
     }
 }
 

@@ -17,14 +17,12 @@ use http::{HeaderMap, HeaderValue, header};
 pub(super) use self::stream::{Masked, Repeated};
 use crate::{
     credential::Credential,
-    scan::encodings::{self, Secret},
+    percent,
+    scan::encodings::{self, SHORTEST, Secret},
 };
 
 /// What stands where the credential stood.
 const COVER: u8 = b'*';
-
-/// A secret that is shorter may stand in anything by chance.
-const SHORTEST: usize = 8;
 
 /// Looks for one credential.
 ///
@@ -120,13 +118,11 @@ impl Mask {
 
 /// As it stands in a URL and in a JSON text whose writer escapes slashes, where that is something else.
 fn escaped(secret: &[u8]) -> impl Iterator<Item = Secret> + use<> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let (mut url, mut json) = (Secret::default(), Secret::default());
+    let mut url = String::with_capacity(percent::LONGEST * secret.len());
+    percent::encode(secret, &mut url);
+    let url = Secret::new(url.into_bytes());
+    let mut json = Secret::new(Vec::with_capacity(2 * secret.len()));
     for byte in secret.iter().copied() {
-        match is_plain(byte) {
-            true => url.push(byte),
-            false => url.extend(format!("%{byte:02X}").bytes()),
-        }
         if matches!(byte, b'/' | b'"' | b'\\') {
             json.push(b'\\');
         }

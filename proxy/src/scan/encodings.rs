@@ -8,6 +8,9 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
+/// A secret that is shorter may stand in anything by chance.
+pub(crate) const SHORTEST: usize = 8;
+
 /// Bytes that are wiped.
 pub(crate) type Secret = Zeroizing<Vec<u8>>;
 

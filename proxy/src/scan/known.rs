@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::patterns::{Patterns, SHORTEST};
+use super::{encodings::SHORTEST, patterns::Patterns};
 use crate::{
     credential::{Credential, Credentials},
     provider::Providers,

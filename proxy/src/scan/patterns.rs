@@ -15,13 +15,10 @@ use zeroize::Zeroizing;
 
 use super::{
     Finding,
-    encodings::{self, Secret},
+    encodings::{self, SHORTEST, Secret},
     shapes::{self, Shape},
 };
 use crate::{credential::Credential, provider::Providers};
-
-/// A secret that is shorter may stand in anything by chance.
-pub(super) const SHORTEST: usize = 8;
 
 /// What a pattern means.
 pub(super) enum Meaning {

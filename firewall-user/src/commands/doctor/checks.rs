@@ -40,6 +40,13 @@ pub enum Finding {
         /// What to do.
         remedy: &'static str,
     },
+    /// It is not, and the next run sets it right by itself.
+    Untidy {
+        /// What was found.
+        found: String,
+        /// How to do it now.
+        remedy: &'static str,
+    },
     /// It is not, and a run can do without if it is told to.
     Lacking {
         /// What.
@@ -134,7 +141,7 @@ fn cgroup_v2() -> Finding {
 fn bpffs() -> Finding {
     match ebpf::is_bpffs(Path::new(ebpf::BPFFS)) {
         Ok(true) => Finding::Present("mounted at /sys/fs/bpf".to_owned()),
-        Ok(false) | Err(_) => Finding::Missing {
+        Ok(false) | Err(_) => Finding::Untidy {
             found: "not mounted at /sys/fs/bpf".to_owned(),
             remedy: "keyward run mounts it when it needs it; or now: keyward doctor --fix",
         },
@@ -260,7 +267,7 @@ fn leftovers() -> Finding {
     if dead.is_empty() {
         return Finding::Present("none".to_owned());
     }
-    Finding::Missing {
+    Finding::Untidy {
         found: format!("of killed runs: {}", dead.join(", ")),
         remedy: "the next run clears them away; or now: keyward doctor --fix",
     }
