@@ -43,6 +43,23 @@ fn the_exit_status_is_the_commands() {
 }
 
 #[test]
+fn the_programs_say_what_they_let_through_when_asked() {
+    on_a_host(|host| {
+        let said = |filter: &str| {
+            let mut run = host.run();
+            run.env("KEYWARD_LOG", filter)
+                .args(["--", "getent", "ahostsv4", "name.test"]);
+            stderr(&run.output().unwrap())
+        };
+        let line = "connect4: ::ffff:172.30.0.30 port 53 goes on";
+        let said_all = said("keyward_ebpf=debug");
+        assert!(said_all.contains(line), "{said_all}");
+        let said_nothing = said("warn");
+        assert!(!said_nothing.contains("connect4"), "{said_nothing}");
+    });
+}
+
+#[test]
 fn a_command_that_cannot_start_says_why_and_has_the_shells_status() {
     on_a_host(|host| {
         let file = host.scratch().join("plain");

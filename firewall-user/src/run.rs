@@ -249,12 +249,14 @@ fn guarded(
         changes: network.changes,
         next: Instant::now(),
     };
+    let (events, log) = programs.told();
     let watching = Watch {
         signals: &signals,
         attended: &mut attended,
         workload: &workload,
         proxy: &mut proxy,
-        events: programs.events(),
+        events,
+        log,
         audit: &mut audit,
         run,
         introduction,

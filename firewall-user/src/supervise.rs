@@ -94,7 +94,9 @@ pub struct Watch<'a> {
     pub proxy: &'a mut ProxyProcess,
     /// Denials.
     pub events: &'a mut ebpf::Events,
-    /// Where they are written.
+    /// What else the programs say, if they are asked to.
+    pub log: Option<&'a mut ebpf::Log>,
+    /// Where denials are written.
     pub audit: &'a mut Audit,
     /// Processes that use the doors; `None` once the proxy reports no more.
     pub sightings: Option<Sightings>,
@@ -126,7 +128,7 @@ pub fn watch(mut watch: Watch<'_>, timeout: Option<Duration>) -> Result<Outcome>
                 "a part of the firewall was taken away from outside: {what}; the command was stopped"
             )));
         }
-        if ready.events {
+        if ready.events || ready.logged {
             watch.drain_events();
         }
         if ready.refused {
@@ -184,6 +186,7 @@ pub fn watch(mut watch: Watch<'_>, timeout: Option<Duration>) -> Result<Outcome>
 
 struct Ready {
     events: bool,
+    logged: bool,
     signals: bool,
     workload: bool,
     proxy: bool,
@@ -209,6 +212,7 @@ impl Watch<'_> {
             .chain(self.sightings.as_ref().map(AsFd::as_fd))
             .chain(self.rotation.as_ref().map(Rotation::as_fd))
             .chain(refused.map(RefusedSockets::as_fd))
+            .chain(self.log.as_ref().map(|it| it.as_fd()))
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
             .collect();
         match poll(&mut polled, timeout_until(until)) {
@@ -228,6 +232,7 @@ impl Watch<'_> {
             sightings: next(self.sightings.is_some()),
             rotated: next(self.rotation.is_some()),
             refused: next(refused.is_some()),
+            logged: next(self.log.is_some()),
         })
     }
 
@@ -244,6 +249,9 @@ impl Watch<'_> {
     fn drain_events(&mut self) {
         let audit = &mut *self.audit;
         self.events.drain(|event| audit.record(event));
+        if let Some(log) = &mut self.log {
+            log.drain();
+        }
     }
 
     /// Forgets the listener once no process is left that could ask.

@@ -2,6 +2,7 @@
 //! What connect and sendmsg share: judge where a socket is going, and remember it.
 
 use aya_ebpf::programs::SockAddrContext;
+use aya_log_ebpf::debug;
 use firewall_common::{
     Destination, Door, Flow, Hook, Listeners, Reason, Transport, Verdict, decide,
 };
@@ -39,25 +40,49 @@ pub(super) fn judge<'a>(
     remember: Remember,
 ) -> Result<Option<Rewrite<'a>>, Denied> {
     let protocol = context::protocol(ctx);
-    route(listeners, asked, protocol)
-        .and_then(|(route, door)| {
-            if route == NOT_PROXY && remember == Remember::Proxy {
-                return Ok(None);
-            }
-            let record = note(ctx, asked, route, remember).ok_or(Reason::InternalError)?;
-            Ok(door.map(|door| Rewrite { door, record }))
+    settle(ctx, listeners, asked, protocol, hook, remember).map_err(|reason| {
+        deny(&Denial {
+            hook,
+            reason,
+            who: Who::Current,
+            destination: asked,
+            family,
+            protocol: u16::try_from(protocol).unwrap_or(u16::MAX),
+            detail: 0,
         })
-        .map_err(|reason| {
-            deny(&Denial {
-                hook,
-                reason,
-                who: Who::Current,
-                destination: asked,
-                family,
-                protocol: u16::try_from(protocol).unwrap_or(u16::MAX),
-                detail: 0,
-            })
-        })
+    })
+}
+
+/// Inlined, as everything that returns an enum with values in it: the kernel refuses the types that LLVM describes these
+/// with (a member of a union that does not begin where the union does), which are only there for functions of their own.
+#[inline(always)]
+fn settle<'a>(
+    ctx: &'a SockAddrContext,
+    listeners: &Listeners,
+    asked: Destination,
+    protocol: u32,
+    hook: Hook,
+    remember: Remember,
+) -> Result<Option<Rewrite<'a>>, Reason> {
+    let (route, door) = route(listeners, asked, protocol)?;
+    say(ctx, hook, asked, door);
+    if route == NOT_PROXY && remember == Remember::Proxy {
+        return Ok(None);
+    }
+    let record = note(ctx, asked, route, remember).ok_or(Reason::InternalError)?;
+    Ok(door.map(|door| Rewrite { door, record }))
+}
+
+/// A denial is an event; what goes on leaves no other trace. Silent unless somebody asks (`ebpf/log.rs` of the supervisor).
+#[inline(always)]
+fn say(ctx: &SockAddrContext, hook: Hook, asked: Destination, door: Option<Door>) {
+    let (address, port) = (asked.address.to_bytes(), asked.port);
+    let way = match door {
+        None => "goes on",
+        Some(Door::Transparent) => "goes to the transparent door",
+        Some(Door::Dns) => "goes to the DNS door",
+    };
+    debug!(ctx, "{}: {:i} port {} {}", hook.name(), address, port, way);
 }
 
 /// The decision, as what is to be remembered and what is to be rewritten.

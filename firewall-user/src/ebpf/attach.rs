@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Counters, EbpfError, Events, Hooks, Set, Spare, programs::PROGRAMS, verify};
+use super::{Counters, EbpfError, Events, Hooks, Log, Set, Spare, log, programs::PROGRAMS, verify};
 use crate::sys::bpf;
 
 /// The proof that every program is attached. Dropping it detaches nothing: the pins hold.
@@ -20,6 +20,7 @@ pub struct Attached {
     pins: PathBuf,
     hooks: Hooks,
     set: Set,
+    log: Option<Log>,
 }
 
 impl Attached {
@@ -38,12 +39,19 @@ impl Attached {
         }
         // After the last attach and before anyone is told: what the kernel shows counts.
         let hooks = verify::links(pins, cgroup)?;
+        let log = hooks.id(log::SPEAKER).map(Log::of).transpose()?.flatten();
         undo.defuse();
         Ok(Self {
             pins: pins.to_owned(),
             hooks,
             set,
+            log,
         })
+    }
+
+    /// The denials, and what else the programs say if they are asked to.
+    pub fn told(&mut self) -> (&mut Events, Option<&mut Log>) {
+        (&mut self.set.events, self.log.as_mut())
     }
 
     /// The denials.

@@ -16,6 +16,14 @@ pub enum EbpfError {
         /// Why not.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The kernel did not take the object's types.
+    #[error("cannot load the types of the eBPF object{}\n{log}", hint(source))]
+    Types {
+        /// What the kernel said.
+        source: io::Error,
+        /// The end of what it said of the types.
+        log: String,
+    },
     /// The kernel did not take a program.
     #[error("cannot load the eBPF program {name}{}\n{log}", hint(source))]
     Program {

@@ -25,6 +25,7 @@ use firewall_common::Endpoints;
 
 use super::{
     Attached, Counters, EbpfError, Events, Flows, Set,
+    log::{self, LOGS},
     object::{self, COUNTERS, EVENTS, FLOWS},
     programs::PROGRAMS,
     spare,
@@ -100,7 +101,7 @@ fn create_maps(object: &mut Object) -> Result<HashMap<String, (OwnedFd, aya_obj:
         .map_err(failed("read"))?
         .ok_or(EbpfError::Missing { name: ".BTF" })?
         .to_bytes();
-    let btf = bpf::btf_load(&btf).map_err(failed("load the types of"))?;
+    let btf = load_types(&btf)?;
     let mut maps = HashMap::new();
     for (name, map) in object.maps.drain() {
         let kind = map.map_type();
@@ -119,7 +120,11 @@ fn create_maps(object: &mut Object) -> Result<HashMap<String, (OwnedFd, aya_obj:
             kind,
             key_size: map.key_size(),
             value_size: if ring { 0 } else { map.value_size() },
-            max_entries: map.max_entries(),
+            // Where nothing is said, it only has to be there.
+            max_entries: match name == LOGS && log::level() == 0 {
+                true => page_size(),
+                false => map.max_entries(),
+            },
             flags: map.map_flags(),
             types,
         };
@@ -133,6 +138,22 @@ fn create_maps(object: &mut Object) -> Result<HashMap<String, (OwnedFd, aya_obj:
         maps.insert(name, (fd, map));
     }
     Ok(maps)
+}
+
+/// The least that a ring buffer may have, in bytes.
+fn page_size() -> u32 {
+    u32::try_from(rustix::param::page_size()).unwrap_or(64 * 1024)
+}
+
+/// Loads what the object says of its types. As with a program, the kernel is asked for its reasons when it refuses.
+fn load_types(btf: &[u8]) -> Result<OwnedFd, EbpfError> {
+    bpf::btf_load(btf, &mut []).or_else(|_refused| {
+        let mut log = vec![0; LOG_SIZE];
+        bpf::btf_load(btf, &mut log).map_err(|source| EbpfError::Types {
+            log: tail(&log),
+            source,
+        })
+    })
 }
 
 /// Loads every program, on as many threads as there are processors: the verifier takes most of the

@@ -7,6 +7,8 @@ use aya::include_bytes_aligned;
 use aya_obj::{Object, ParseError};
 use firewall_common::Endpoints;
 
+use super::log;
+
 /// An ELF object, aligned as aya parses it.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/keyward-ebpf.o"));
 
@@ -23,12 +25,12 @@ pub(super) const COUNTERS: &str = "COUNTERS";
 /// The connections to the proxy.
 pub(super) const FLOWS: &str = "FLOWS";
 
-/// Parses the object and puts the endpoints into it.
+/// Parses the object and puts the endpoints into it, and how much the programs are to say.
 pub(super) fn parse(endpoints: &Endpoints) -> Result<Object, ParseError> {
     let mut object = Object::parse(OBJECT)?;
-    object.patch_map_data(HashMap::from([(
-        ENDPOINTS,
-        (&endpoints.to_bytes()[..], true),
-    )]))?;
+    object.patch_map_data(HashMap::from([
+        (ENDPOINTS, (&endpoints.to_bytes()[..], true)),
+        (log::LEVEL, (&[log::level()][..], true)),
+    ]))?;
     Ok(object)
 }

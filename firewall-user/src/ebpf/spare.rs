@@ -29,6 +29,7 @@ use super::{
     Counters, Events, Flows, Loaded, Set,
     attach::{make_directory, unpin},
     bpffs::BPFFS,
+    log,
     object::{self, COUNTERS, EVENTS, FLOWS},
     programs::PROGRAMS,
 };
@@ -171,6 +172,7 @@ pub(super) fn key(endpoints: &Endpoints) -> String {
     let mut hasher = DefaultHasher::new();
     object::HASH.hash(&mut hasher);
     endpoints.to_bytes().hash(&mut hasher);
+    log::level().hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 

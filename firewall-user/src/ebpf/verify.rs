@@ -25,6 +25,13 @@ impl Hooks {
         names.zip(self.0.iter().copied()).collect()
     }
 
+    /// The id of one of them.
+    pub(super) fn id(&self, name: &str) -> Option<u32> {
+        let programs = PROGRAMS.iter().zip(&self.0);
+        let mut named = programs.filter(|(spec, _)| spec.name == name);
+        named.next().map(|(_, id)| *id)
+    }
+
     /// In a few words.
     #[must_use]
     pub fn describe(&self) -> String {

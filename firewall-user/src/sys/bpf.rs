@@ -115,7 +115,7 @@ pub(crate) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Loads type information.
-pub(crate) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn btf_load(btf: &[u8], log: &mut [u8]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         btf: u64,
@@ -127,10 +127,14 @@ pub(crate) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
     }
     let attr = Attr {
         btf: address(btf.as_ptr()),
-        btf_log_buf: 0,
+        btf_log_buf: if log.is_empty() {
+            0
+        } else {
+            address(log.as_mut_ptr())
+        },
         btf_size: length(btf)?,
-        btf_log_size: 0,
-        btf_log_level: 0,
+        btf_log_size: length(log)?,
+        btf_log_level: u32::from(!log.is_empty()),
         btf_log_true_size: 0,
     };
     descriptor(BPF_BTF_LOAD, attr)
