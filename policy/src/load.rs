@@ -82,16 +82,15 @@ impl<'a> Builder<'a> {
     /// Nothing yet, which allows nothing.
     #[must_use]
     pub fn new(sources: Sources<'a>) -> Self {
-        let mut faults = Vec::new();
         Self {
             sources,
-            groups: Groups::new(&mut faults),
+            groups: Groups::default(),
             from_files: Contents::default(),
             from_flags: Contents::default(),
             seen: BTreeSet::new(),
             files: Vec::new(),
             notes: Vec::new(),
-            faults,
+            faults: Vec::new(),
         }
     }
 
