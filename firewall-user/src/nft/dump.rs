@@ -46,15 +46,18 @@ pub(super) fn dump<T>(
     rustix::net::send(&socket, &request(kind), SendFlags::empty())
         .map_err(|error| NftError::Read(error.into()))?;
     let mut objects = Vec::new();
-    let mut buffer = vec![0; PIECE];
+    // Not zeroed: most answers touch a page of it.
+    let mut buffer = Vec::with_capacity(PIECE);
     loop {
+        buffer.clear();
         // With TRUNC, the kernel tells the piece's full length, beside what fitted.
-        let (received, full) = rustix::net::recv(&socket, buffer.as_mut_slice(), RecvFlags::TRUNC)
+        let space = rustix::buffer::spare_capacity(&mut buffer);
+        let (received, full) = rustix::net::recv(&socket, space, RecvFlags::TRUNC)
             .map_err(|error| NftError::Read(error.into()))?;
         if full > received {
             return Err(malformed("a piece of the answer is too large"));
         }
-        if read_piece(&buffer[..received], kind, &mut |attributes| {
+        if read_piece(&buffer, kind, &mut |attributes| {
             objects.push(read(attributes)?);
             Ok(())
         })?
@@ -183,6 +186,14 @@ pub(super) fn text(value: &[u8]) -> Result<String, NftError> {
 pub(super) fn number(value: &[u8]) -> Result<u32, NftError> {
     match value.as_array() {
         Some(bytes) => Ok(u32::from_be_bytes(*bytes)),
+        None => Err(malformed("a number of the wrong size")),
+    }
+}
+
+/// The same, of eight bytes.
+pub(super) fn long_number(value: &[u8]) -> Result<u64, NftError> {
+    match value.as_array() {
+        Some(bytes) => Ok(u64::from_be_bytes(*bytes)),
         None => Err(malformed("a number of the wrong size")),
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Tables and chains as the kernel holds them.
+//! Tables, chains and counters as the kernel holds them.
 //!
 //! Not by rustables: its decoder takes the policy `drop` for `accept` (`ChainPolicy::deserialize`, version 0.9.0), so
 //! that a chain which lets everything pass would look like ours; and it keeps the family of what it found to itself.
@@ -7,13 +7,15 @@
 use std::fmt;
 
 use rustables::sys::{
-    NFT_MSG_GETCHAIN, NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWTABLE, NFTA_CHAIN_FLAGS,
-    NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY, NFTA_CHAIN_TABLE, NFTA_CHAIN_TYPE,
-    NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
+    NFT_MSG_GETCHAIN, NFT_MSG_GETRULE, NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE,
+    NFT_MSG_NEWTABLE, NFTA_CHAIN_FLAGS, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY,
+    NFTA_CHAIN_TABLE, NFTA_CHAIN_TYPE, NFTA_COUNTER_PACKETS, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
+    NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE,
+    NFTA_TABLE_FLAGS, NFTA_TABLE_NAME,
 };
 
 use super::TABLE;
-use super::dump::{Attributes, Kind, dump, number, text};
+use super::dump::{Attributes, Kind, dump, long_number, number, text};
 use super::error::NftError;
 
 /// A table. Numbers are in host order.
@@ -62,6 +64,51 @@ pub(super) fn chains() -> Result<Vec<FoundChain>, NftError> {
     let mut chains = dump(kind, FoundChain::read)?;
     chains.retain(|chain| chain.table == TABLE);
     Ok(chains)
+}
+
+/// How many packets the counters in the rules of keyward's table have seen.
+pub(super) fn counted_packets() -> Result<u64, NftError> {
+    let kind = Kind {
+        get: NFT_MSG_GETRULE,
+        new: NFT_MSG_NEWRULE,
+    };
+    Ok(dump(kind, packets_of_rule)?.into_iter().sum())
+}
+
+fn packets_of_rule(attributes: Attributes<'_>) -> Result<u64, NftError> {
+    let (mut is_ours, mut packets) = (false, 0);
+    for attribute in attributes {
+        match attribute? {
+            (NFTA_RULE_TABLE, value) => is_ours = text(value)? == TABLE,
+            (NFTA_RULE_EXPRESSIONS, list) => {
+                for element in Attributes(list) {
+                    packets += packets_of_expression(Attributes(element?.1))?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(if is_ours { packets } else { 0 })
+}
+
+fn packets_of_expression(attributes: Attributes<'_>) -> Result<u64, NftError> {
+    let (mut is_counter, mut data) = (false, Attributes(&[]));
+    for attribute in attributes {
+        match attribute? {
+            (NFTA_EXPR_NAME, value) => is_counter = text(value)? == "counter",
+            (NFTA_EXPR_DATA, value) => data = Attributes(value),
+            _ => {}
+        }
+    }
+    if !is_counter {
+        return Ok(0);
+    }
+    for attribute in data {
+        if let (NFTA_COUNTER_PACKETS, value) = attribute? {
+            return long_number(value);
+        }
+    }
+    Ok(0)
 }
 
 impl FoundTable {
@@ -185,6 +232,32 @@ mod tests {
                 assert_ne!(cut, whole, "{end}");
             }
         }
+    }
+
+    #[test]
+    fn packets_are_summed_up_in_rules_of_our_own_table() {
+        let expression = |name: &[u8], packets: u64| {
+            let data = attribute(NFTA_COUNTER_PACKETS, &packets.to_be_bytes());
+            let parts = [
+                attribute(NFTA_EXPR_NAME, name),
+                attribute(NFTA_EXPR_DATA | 0x8000, &data),
+            ];
+            attribute(1, &parts.concat())
+        };
+        let rule = |table: &[u8]| {
+            let list = [
+                expression(b"counter\0", 3),
+                expression(b"limit\0", 100),
+                expression(b"counter\0", 1 << 40),
+            ];
+            let parts = [
+                attribute(NFTA_RULE_TABLE, table),
+                attribute(NFTA_RULE_EXPRESSIONS | 0x8000, &list.concat()),
+            ];
+            packets_of_rule(Attributes(&parts.concat())).unwrap()
+        };
+        assert_eq!(rule(b"keyward\0"), (1 << 40) + 3);
+        assert_eq!(rule(b"another\0"), 0);
     }
 
     #[test]

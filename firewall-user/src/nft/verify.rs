@@ -3,7 +3,7 @@
 //!
 //! Counters differ by nature and are left out. Tables and chains are read by [`super::found`], whose documentation says why.
 
-use rustables::expr::{Counter, ExpressionVariant, RawExpression};
+use rustables::expr::{ExpressionVariant, RawExpression};
 use rustables::list_rules_for_chain;
 
 use super::TABLE;
@@ -47,13 +47,7 @@ pub fn verify(ruleset: &Ruleset) -> Result<Enforced, NftError> {
 /// The rules cannot be read, or there is no table of keyward's.
 pub fn denied_packets() -> Result<u64, NftError> {
     verify_table()?;
-    let mut packets = 0;
-    for chain in found::chains()? {
-        for rule in read_rules(&chain.name)? {
-            packets += rule.iter().filter_map(packets_of).sum::<u64>();
-        }
-    }
-    Ok(packets)
+    found::counted_packets()
 }
 
 fn verify_table() -> Result<(), NftError> {
@@ -136,9 +130,11 @@ fn verify_rules(chain: &Chain) -> Result<(), NftError> {
 
 fn is_rule(meant: &Rule, found: &[RawExpression]) -> bool {
     meant.expressions().len() == found.len()
-        && meant.expressions().iter().zip(found).all(|(meant, found)| {
-            meant == found || (packets_of(meant).is_some() && packets_of(found).is_some())
-        })
+        && meant
+            .expressions()
+            .iter()
+            .zip(found)
+            .all(|(meant, found)| meant == found || (is_counter(meant) && is_counter(found)))
 }
 
 /// The expressions of each rule of a chain, in order.
@@ -154,14 +150,6 @@ fn read_rules(chain: &str) -> Result<Vec<Vec<RawExpression>>, NftError> {
         .collect())
 }
 
-/// `None` where the expression is no counter.
-fn packets_of(expression: &RawExpression) -> Option<u64> {
-    match expression.get_data() {
-        Some(ExpressionVariant::Counter(counter)) => Some(packets(counter)),
-        _ => None,
-    }
-}
-
-fn packets(counter: &Counter) -> u64 {
-    counter.get_nb_packets().copied().unwrap_or(0)
+fn is_counter(expression: &RawExpression) -> bool {
+    matches!(expression.get_data(), Some(ExpressionVariant::Counter(_)))
 }
