@@ -24,7 +24,8 @@ const WARM_UP: usize = 5;
 const TIMINGS: &str = "KEYWARD_TIMINGS";
 
 /// What of keyward's own steps each layer takes. Some are taken beside others, so that the sum is more than a run.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
+    ("settings, view of the files", &["settings"]),
     ("eBPF: attach, pin, read back", &["ebpf"]),
     (
         "network namespace, listeners, nftables",

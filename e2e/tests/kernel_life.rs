@@ -105,7 +105,7 @@ fn programs_of_a_run_that_is_over_serve_the_next_one() {
         let pins = attached.pins().to_owned();
         let spare = attached.detach().unwrap();
         reaches(&lab, "tcp").unwrap();
-        spare.keep(&pins).unwrap();
+        spare.keep().unwrap();
         assert!(!pins.exists());
     };
     let denies = |attached: &mut Attached| {
@@ -136,12 +136,13 @@ fn programs_of_a_run_that_is_over_serve_the_next_one() {
     let third = third.attach(other.cgroup(), &pins).unwrap();
     assert_ne!(program_id(&third, "connect4"), id);
     drop(third.detach().unwrap());
+    assert!(!pins.exists());
     end(second);
 
     // Whoever has not all of it has nothing.
     let kept = Path::new(BPFFS).join("keyward-spare");
     for set in fs::read_dir(&kept).unwrap() {
-        fs::remove_file(set.unwrap().path().join("egress")).unwrap();
+        fs::remove_file(set.unwrap().path().join("program_egress")).unwrap();
     }
     let mut fourth = begin(&firewall::pins());
     assert_ne!(program_id(&fourth, "connect4"), id);

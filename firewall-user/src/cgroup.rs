@@ -23,7 +23,7 @@ pub use limits::{
 const PREFIX: &str = "keyward-";
 
 /// How long the kernel may take to bury killed processes before the cgroup counts as stuck.
-const KILL_DEADLINE: Duration = Duration::from_secs(5);
+pub const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A process that was killed takes a few hundred microseconds to be buried.
 const LOOK_AGAIN: Duration = Duration::from_micros(50);

@@ -22,35 +22,52 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[must_use]
 pub struct Answered(());
 
-/// Asks each port for its health. A provider without a credential says that it is not configured: that, too, is the
-/// gateway answering.
+/// Questions that were asked, and not answered yet.
+#[derive(Debug)]
+pub struct Asked(Vec<(SocketAddr, TcpStream)>);
+
+/// Asks each port for its health, from the namespace that the calling thread is in.
+///
+/// A listener takes the question before there is a proxy to answer it, so that it can be asked while that comes up.
+pub fn ask(endpoints: &Endpoints, ports: &[u16]) -> Result<Asked> {
+    ask_all(Ipv4Addr::from(endpoints.v4), ports)
+}
+
+impl Asked {
+    /// Waits for the answers. A provider without a credential says that it is not configured: that, too, is the gateway
+    /// answering.
+    pub fn answers(self) -> Result<Answered> {
+        for (address, stream) in self.0 {
+            hear(stream).with_context(|| failure(address))?;
+        }
+        Ok(Answered(()))
+    }
+}
+
+/// Both at once, in another namespace than the caller's.
 pub fn gateway_answers(
     namespace: &OwnedFd,
     endpoints: &Endpoints,
     ports: &[u16],
 ) -> Result<Answered> {
-    network::inside(namespace, || {
-        let address = Ipv4Addr::from(endpoints.v4);
-        all_answer(address, ports.iter().copied())?;
-        Ok(Answered(()))
-    })
+    network::inside(namespace, || ask(endpoints, ports))?.answers()
 }
 
-fn all_answer(address: Ipv4Addr, ports: impl Iterator<Item = u16>) -> Result<()> {
-    let address = |port| SocketAddr::from((address, port));
-    let failure = |port| format!("the gateway does not answer on {}", address(port));
+fn ask_all(gateway: Ipv4Addr, ports: &[u16]) -> Result<Asked> {
     // All are asked before the first is heard: the proxy is one thread, and answers them in one go.
-    let mut asked = Vec::new();
-    for port in ports {
-        asked.push((port, ask(address(port)).with_context(|| failure(port))?));
-    }
-    for (port, stream) in asked {
-        hear(stream).with_context(|| failure(port))?;
-    }
-    Ok(())
+    let ask = |port: &u16| {
+        let address = SocketAddr::from((gateway, *port));
+        let stream = ask_one(address).with_context(|| failure(address))?;
+        Ok((address, stream))
+    };
+    ports.iter().map(ask).collect::<Result<_>>().map(Asked)
 }
 
-fn ask(address: SocketAddr) -> Result<TcpStream> {
+fn failure(address: SocketAddr) -> String {
+    format!("the gateway does not answer on {address}")
+}
+
+fn ask_one(address: SocketAddr) -> Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
@@ -97,8 +114,8 @@ mod tests {
     fn every_port_is_asked_for_its_health_and_the_one_that_fails_is_named() {
         let healthy = port("HTTP/1.1 200 OK\r\n\r\n");
         let unconfigured = port("HTTP/1.1 503 Service Unavailable\r\n\r\n");
-        let check = |ports: &[u16]| all_answer(Ipv4Addr::LOCALHOST, ports.iter().copied());
-        check(&[healthy, unconfigured, healthy]).unwrap();
+        let check = |ports: &[u16]| ask_all(Ipv4Addr::LOCALHOST, ports)?.answers();
+        let _answered = check(&[healthy, unconfigured, healthy]).unwrap();
 
         let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let nobody = closed.local_addr().unwrap().port();
@@ -110,10 +127,13 @@ mod tests {
             }
         }
     }
+
     /// A hole elsewhere: where not all ports are asked, the command starts although one is dead.
     #[test]
     fn a_port_that_nobody_asks_is_dead_unnoticed_elsewhere() {
-        let starts = |ports: &[u16]| all_answer(Ipv4Addr::LOCALHOST, ports.iter().copied()).is_ok();
+        let starts = |ports: &[u16]| {
+            ask_all(Ipv4Addr::LOCALHOST, ports).is_ok_and(|asked| asked.answers().is_ok())
+        };
         // The peer's rule: all but the last of them.
         let starts_elsewhere = |ports: &[u16]| starts(&ports[..ports.len() - 1]);
         let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `keyward-proxy` as a child: its own user, no privileges, nothing in its arguments or environment.
 
-use std::fs::File;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process;
 
 use anyhow::{Context as _, Result, anyhow};
 use keyward_policy::RawPolicy;
@@ -14,10 +16,15 @@ use keyward_proxy::control::{self, ControlError, Role};
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::settings::RawSettings;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::unistd::{Uid, User};
-use rustix::process::{PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, prlimit};
+use nix::unistd::{Gid, Uid, User, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fexecve};
+use rustix::process::{
+    PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitIdStatus, getrlimit,
+    pidfd_open, pidfd_send_signal, setrlimit, waitid,
+};
 
-use crate::beside::Beside;
+use crate::sandbox::privileges;
+use crate::supervise::Signals;
+use crate::sys;
 
 /// The range from which systemd takes the users of services that have none of their own (`DynamicUser=`): outside
 /// what people and packages get.
@@ -35,52 +42,40 @@ const PASSED: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 /// The running proxy. It ends when this is dropped: its control socket closes.
 #[derive(Debug)]
 pub struct ProxyProcess {
-    child: Child,
     pidfd: OwnedFd,
     control: UnixStream,
 }
 
 impl ProxyProcess {
-    /// Starts the process and hands it the credentials, which nobody else needs from then on. It waits for its settings;
-    /// see [`Self::configure`].
-    pub fn spawn(uid: u32, diagnostics: &File, credentials: Credentials) -> Result<Self> {
+    /// Starts the process. It has nothing yet, and waits to be told; see [`Self::entrust`] and [`Self::configure`].
+    ///
+    /// Nobody waits for its first step: what goes wrong there is heard of by [`Self::configure`]. Call it while there
+    /// is one thread, and on the thread that stays: the proxy dies with it.
+    pub fn begin() -> Result<Self> {
+        let failed = || "cannot start keyward-proxy";
         let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
         let program = open_program()?;
-        // By descriptor: the proxy's user may have no way through the directories that lead to the file.
-        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
-        command
-            .arg0("keyward-proxy")
-            .arg("--supervised")
-            .env_clear()
-            .envs(
-                PASSED
-                    .iter()
-                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
-            )
-            .current_dir("/")
-            // The standard library clears the supplementary groups when it changes the user.
-            .uid(uid)
-            .gid(uid)
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(
-                diagnostics
-                    .try_clone()
-                    .context("cannot duplicate the proxy's log")?,
-            );
-        let child = command.spawn().context("cannot start keyward-proxy")?;
-        let pid = i32::try_from(child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
+        let Some(pid) = sys::clone::fork().with_context(failed)? else {
+            drop(ours);
+            let error = match become_proxy(&program, &theirs) {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            // If it cannot be told, the supervisor hears the socket close.
+            control::refuse(&theirs, &format!("{error:#}")).ok();
+            process::exit(1);
+        };
+        let pid = rustix::process::Pid::from_raw(pid.as_raw());
         let pid = pid.ok_or_else(|| anyhow!("internal error: a process without a pid"))?;
-        raise_descriptors(pid);
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("cannot watch keyward-proxy")?;
-        control::entrust(&ours, &credentials).context("cannot start keyward-proxy")?;
         Ok(Self {
-            child,
-            pidfd,
+            pidfd: pidfd_open(pid, PidfdFlags::empty()).with_context(failed)?,
             control: ours,
         })
+    }
+
+    /// Hands it the credentials, which nobody else needs from then on.
+    pub fn entrust(&self, credentials: &Credentials) -> Result<()> {
+        control::entrust(&self.control, credentials).context("cannot start keyward-proxy")
     }
 
     /// Hands it its settings and descriptors, and waits until it serves.
@@ -92,10 +87,10 @@ impl ProxyProcess {
         match control::start(&self.control, settings, descriptors) {
             Ok(()) => Ok(()),
             Err(ControlError::Closed) => {
-                let status = self.child.wait().context("cannot wait for keyward-proxy")?;
+                let status = self.wait(WaitIdOptions::EXITED)?;
                 Err(anyhow!(
                     "keyward-proxy ended before it was ready: {}",
-                    describe(status)
+                    describe(status.as_ref())
                 ))
             }
             Err(error) => Err(error).context("cannot start keyward-proxy"),
@@ -113,8 +108,9 @@ impl ProxyProcess {
     }
 
     /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<String> {
-        self.child.try_wait().ok().flatten().map(describe)
+    pub fn ended(&self) -> Option<String> {
+        let status = self.wait(WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        status.ok().flatten().map(|it| describe(Some(&it)))
     }
 
     /// Asks it to write its last log lines and to end. It does so while the caller goes on; see [`Self::stop`].
@@ -124,12 +120,22 @@ impl ProxyProcess {
     }
 
     /// Waits for the end that [`Self::drain`] asked for, or makes one.
-    pub fn stop(mut self) -> io::Result<()> {
+    pub fn stop(self) -> io::Result<()> {
         let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         poll(&mut ended, DRAIN)?;
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            // It has ended, and somebody has heard of that.
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match self.wait(WaitIdOptions::EXITED) {
+            Ok(_) | Err(rustix::io::Errno::CHILD) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn wait(&self, options: WaitIdOptions) -> rustix::io::Result<Option<WaitIdStatus>> {
+        rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd.as_fd()), options))
     }
 }
 
@@ -152,15 +158,44 @@ fn open_program() -> Result<File> {
     })
 }
 
+/// From the fork to the exec: the child's side.
+fn become_proxy(program: &File, control: &UnixStream) -> Result<Infallible> {
+    let chance = getrandom::u32().context("cannot get random bytes from the kernel")?;
+    let uid = first_free(chance)?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+    let null = null.context("cannot open /dev/null")?;
+    dup2_stdin(control)
+        .and(dup2_stdout(&null))
+        .and(dup2_stderr(&null))
+        .context("cannot replace the standard streams")?;
+    chdir("/").context("cannot leave the working directory")?;
+    // Root's to do.
+    raise_descriptors();
+    privileges::drop_to(Uid::from_raw(uid), Gid::from_raw(uid))?;
+    // What ends or stops keyward's process group is keyward's to answer: the proxy ends last.
+    Signals::attended()
+        .thread_block()
+        .context("cannot block the signals")?;
+    let variables = PASSED
+        .iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
+        .map(|(name, value)| CString::new([name.as_bytes(), b"=", &value.into_vec()].concat()))
+        .collect::<Result<Vec<_>, _>>()
+        .context("internal error: a variable with a NUL byte")?;
+    // By descriptor: the proxy's user may have no way through the directories that lead to the file.
+    let arguments = [c"keyward-proxy", c"--supervised"];
+    fexecve(program, &arguments, &variables).context("cannot execute keyward-proxy")
+}
+
 /// Each connection at a door is two descriptors. Without the right to as many, as many as there may be: fewer are served
 /// at once then.
-fn raise_descriptors(pid: rustix::process::Pid) {
+fn raise_descriptors() {
     let raise = |to: Option<u64>, maximum: Option<u64>| {
         let limit = Rlimit {
             current: to,
             maximum,
         };
-        prlimit(Some(pid), Resource::Nofile, limit).is_ok()
+        setrlimit(Resource::Nofile, limit).is_ok()
     };
     let allowed = getrlimit(Resource::Nofile).maximum;
     if !raise(Some(DESCRIPTORS), Some(DESCRIPTORS)) && !raise(allowed, allowed) {
@@ -169,15 +204,6 @@ fn raise_descriptors(pid: rustix::process::Pid) {
 }
 
 /// A user that nobody is: by chance, so that the proxies of two runs are apart from each other.
-///
-/// Asking for each user's name may take a while, so it is done beside other things.
-pub fn choose_uid() -> Beside<u32> {
-    Beside::begin(|| {
-        let chance = getrandom::u32().context("cannot get random bytes from the kernel")?;
-        first_free(chance)
-    })
-}
-
 fn first_free(chance: u32) -> Result<u32> {
     let size = UIDS.end() - UIDS.start() + 1;
     for offset in 0..size {
@@ -196,8 +222,11 @@ fn first_free(chance: u32) -> Result<u32> {
     ))
 }
 
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
+fn describe(status: Option<&WaitIdStatus>) -> String {
+    let (code, signal) = status.map_or((None, None), |it| {
+        (it.exit_status(), it.terminating_signal())
+    });
+    match (code, signal) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "unknown status".to_owned(),

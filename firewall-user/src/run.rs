@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use keyward_proxy::control::Role;
 use keyward_proxy::settings::RawSettings;
 use nix::unistd::Pid;
@@ -36,7 +36,7 @@ use crate::stdio;
 use crate::supervise::{Outcome, Signals, Watch, exit_status, watch};
 use crate::timings::Timings;
 use crate::workload::{self, CoreLimit, Enforced, Plan};
-use crate::{ebpf, network, nft, oom, preflight, proxy_process};
+use crate::{ebpf, network, nft, oom, preflight};
 
 /// What a run came to.
 #[derive(Debug)]
@@ -61,12 +61,18 @@ pub struct Finished {
     pub leftovers: Vec<anyhow::Error>,
 }
 
-/// Carries a run out.
-pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished> {
-    let mut timings = Timings::default();
+/// Carries a run out. `proxy` comes up already; `timings` runs.
+pub fn run(
+    mut settings: RunSettings,
+    proxy: ProxyProcess,
+    core_limit: CoreLimit,
+    mut timings: Timings,
+) -> Result<Finished> {
     // Before any thread, which would inherit what is not blocked; and before anything that must be torn down.
     let signals = Signals::block()?;
-    // Pure, so it comes before anything is made: most mistakes show up here.
+    // On a thread of its own, beside the next steps: it shares nothing with them, and nobody sees what it makes.
+    let building = network::build(settings.endpoints, settings.providers.clone());
+    // Pure, so it comes before anything is made that others see: most mistakes show up here.
     let mut files = files::for_run(
         Path::new("/etc"),
         &settings.endpoints,
@@ -82,9 +88,8 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
         settings.view.writable(),
         &confinement.allow_degraded,
     )?;
-    // On threads of their own, beside the next steps: they share nothing with them, and nobody sees what they make.
-    let proxy_user = proxy_process::choose_uid();
-    let building = network::build(settings.endpoints, settings.providers.clone());
+    // From here on the supervisor has no credential: what it clones must not.
+    proxy.entrust(&mem::take(&mut settings.credentials))?;
     let hierarchies = Hierarchies::find()?;
     let limits = limits_for_run(confinement, &hierarchies)?;
     runs::ensure_bpffs()?;
@@ -104,7 +109,7 @@ pub fn run(mut settings: RunSettings, core_limit: CoreLimit) -> Result<Finished>
         limits,
         oom_score: oom::come_last(),
         signals,
-        proxy_user,
+        proxy,
         building,
     };
     let result = guarded(prepared, &run, &hierarchies, &mut timings);
@@ -135,8 +140,7 @@ struct Prepared {
     limits: Limits,
     oom_score: i32,
     signals: Signals,
-    /// Whom the proxy is to run as.
-    proxy_user: Beside<u32>,
+    proxy: ProxyProcess,
     building: Beside<Network>,
 }
 
@@ -148,23 +152,18 @@ fn guarded(
     timings: &mut Timings,
 ) -> Result<Finished> {
     let Prepared {
-        mut settings,
+        settings,
         core_limit,
         filter,
         landlock,
         limits,
         oom_score,
         signals,
-        proxy_user,
+        mut proxy,
         building,
     } = prepared;
     let logs = Logs::create(&settings.log_dir, run.id())?;
     let state = run.make_state()?;
-    // The proxy's process takes a while to come up and needs nothing yet but the credentials. What else it is to know
-    // it learns later, over its socket. From here on the supervisor has no credential: what it clones next must not.
-    let credentials = mem::take(&mut settings.credentials);
-    let mut proxy = ProxyProcess::spawn(proxy_user.finish()?, &logs.proxy, credentials)?;
-    timings.lap("spawn_proxy");
     // Programs are attached to the cgroup before anything is in it.
     let cgroup = Cgroup::create(hierarchies.unified(), run.id())?;
     let limited = cgroup::apply(hierarchies, &cgroup, run.id(), limits)?;
@@ -227,10 +226,15 @@ fn guarded(
     let held = workload::spawn(plan, enforced)?;
     introduction.init = held.pid().as_raw();
     timings.lap("spawn_workload");
-    let sightings = start_proxy(&mut proxy, settings.proxy, run, &network, &programs, &logs)?;
+    let (sightings, asked) = thread::scope(|scope| {
+        let ask = || preflight::ask(&settings.endpoints, &gateway);
+        let asked = network::begin_inside(scope, &network.namespace, ask);
+        let sightings = start_proxy(&mut proxy, settings.proxy, run, &network, &programs, &logs)?;
+        Ok::<_, anyhow::Error>((sightings, asked.finish()?))
+    })?;
     timings.lap("proxy");
     // The last question before the command: is the way that it is given there?
-    let answered = preflight::gateway_answers(&network.namespace, &settings.endpoints, &gateway)?;
+    let answered = asked.answers()?;
     timings.lap("preflight");
     let workload = held.start(answered);
     // After the clone: it starts threads.
@@ -284,12 +288,17 @@ fn guarded(
     let (packets_stopped, lost, spare) = thread::scope(|scope| {
         let packets_stopped =
             network::begin_inside(scope, &network.namespace, || Ok(nft::denied_packets()?));
+        let state = scope.spawn(|| runs::remove_state(run.id()));
         // What was denied in the command's last moments.
         programs.events().drain(|event| audit.record(event));
         let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
         let spare = collect(&mut leftovers, programs.detach());
         collect(&mut leftovers, hierarchies.remove(run.id()));
-        collect(&mut leftovers, runs::remove_state(run.id()));
+        let state = state.join();
+        collect(
+            &mut leftovers,
+            state.unwrap_or_else(|_| Err(anyhow!("internal error: a thread panicked"))),
+        );
         (packets_stopped.finish(), lost, spare)
     });
     let packets_stopped = match &outcome {
@@ -306,7 +315,7 @@ fn guarded(
     timings.lap("proxy_end");
     // The proxy reads one of the maps: not before it has gone.
     if let Some(spare) = spare {
-        collect(&mut leftovers, spare.keep(&run.pins()));
+        collect(&mut leftovers, spare.keep());
     }
     planted.retain(|it| it.symlink_metadata().is_ok());
     planted.iter().for_each(|it| audit.planted(it));

@@ -67,6 +67,15 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Blocks them. Call it before any thread is started: threads inherit what is blocked.
     pub fn block() -> Result<Self> {
+        let set = Self::attended();
+        set.thread_block().context("cannot block the signals")?;
+        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map(Self)
+            .context("cannot read signals")
+    }
+
+    /// Those that keyward answers itself.
+    pub fn attended() -> SigSet {
         let mut set = SigSet::empty();
         for signal in PASSED_ON {
             set.add(signal);
@@ -74,10 +83,7 @@ impl Signals {
         set.add(Signal::SIGWINCH);
         // Who gives up the terminal's foreground and takes it back is in the background meanwhile.
         set.add(Signal::SIGTTOU);
-        set.thread_block().context("cannot block the signals")?;
-        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .map(Self)
-            .context("cannot read signals")
+        set
     }
 }
 

@@ -14,11 +14,13 @@ use std::path::PathBuf;
 use std::process;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::fstat;
 use nix::unistd::{Pid, ttyname};
+use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::environment::Environment;
 use crate::features::{Degraded, Feature, Lacking};
@@ -137,8 +139,7 @@ pub struct Enforced<'a> {
     pub rules: &'a nft::Enforced,
 }
 
-/// An init that sets the sandbox up, and then waits for the word to start the command. If it is dropped instead, init
-/// ends.
+/// An init that sets the sandbox up, and then waits for the word to start the command.
 #[derive(Debug)]
 pub struct Held(Workload);
 
@@ -156,7 +157,8 @@ impl Held {
     }
 }
 
-/// A started init, seen from the supervisor.
+/// A started init, seen from the supervisor. Dropping it kills init, and with it everything in the pid namespace, and
+/// waits for the end: before its first step init has what the supervisor had open, the run's lock among it.
 #[derive(Debug)]
 pub struct Workload {
     /// Init, as the supervisor numbers it.
@@ -167,6 +169,22 @@ pub struct Workload {
     pub socket: Socket,
     /// The id of its cgroup, as the kernel's denials have it.
     pub cgroup: u64,
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        let init = self.pidfd.as_fd();
+        // It may have ended by itself. Whatever cannot be ended is found in the cgroup.
+        pidfd_send_signal(init, rustix::process::Signal::KILL).ok();
+        let patience = cgroup::KILL_DEADLINE.as_millis();
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        poll(&mut [PollFd::new(init, PollFlags::POLLIN)], patience).ok();
+        waitid(
+            WaitId::PidFd(init),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+        )
+        .ok();
+    }
 }
 
 /// Starts init, which sets the sandbox up while the caller does other things. The command is started by

@@ -296,7 +296,11 @@ fn diagnostics(level: Option<&str>, file: Option<File>) -> Result<(), Box<dyn Er
         .parse()
         .map_err(|_unknown| "log.level: not one of error, warn, info, debug, trace")?;
     let writer = match file {
-        Some(file) => BoxMakeWriter::new(std::sync::Mutex::new(file)),
+        Some(file) => {
+            // What a panic says belongs there, too.
+            rustix::stdio::dup2_stderr(&file)?;
+            BoxMakeWriter::new(std::sync::Mutex::new(file))
+        }
         None => BoxMakeWriter::new(io::stderr),
     };
     let subscriber = tracing_subscriber::fmt()

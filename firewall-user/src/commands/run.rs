@@ -8,7 +8,9 @@ use keyward_policy::Mode;
 use nix::unistd::geteuid;
 
 use crate::cli::RunArgs;
+use crate::proxy_process::ProxyProcess;
 use crate::settings::{self, HostEnvironment};
+use crate::timings::Timings;
 use crate::workload::CoreLimit;
 use crate::{report, run, supervise};
 
@@ -19,7 +21,13 @@ pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Resul
             "keyward run needs root, to make namespaces and to attach eBPF programs\n  hint: sudo -E keyward run ..."
         );
     }
+    let mut timings = Timings::default();
+    // First, although nothing is known yet: it takes as long to come up as the settings take to be worked out. It has
+    // nothing and serves nobody until it is told, and ends with this process.
+    let proxy = ProxyProcess::begin()?;
+    timings.lap("spawn_proxy");
     let settings = settings::resolve(args, host)?;
+    timings.lap("settings");
     let mut talk = io::stderr();
     let notes = settings.environment.notes().iter();
     for note in notes.chain(&settings.notes).chain(&settings.view.notes) {
@@ -38,7 +46,7 @@ pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Resul
              The command still holds no real key. Afterwards: keyward policy suggest"
         )?;
     }
-    let finished = run::run(settings, core_limit)?;
+    let finished = run::run(settings, proxy, core_limit, timings)?;
     if let Err(explanation) = supervise::explain(&finished.outcome) {
         writeln!(talk, "keyward: {explanation:#}")?;
     }

@@ -25,7 +25,9 @@ pub struct Attached {
 
 impl Attached {
     pub(super) fn attach(set: Set, cgroup: BorrowedFd<'_>, pins: &Path) -> Result<Self, EbpfError> {
-        make_directory(pins)?;
+        if !set.pinned {
+            make_directory(pins)?;
+        }
         let undo = Undo { pins: Some(pins) };
         for (spec, program) in PROGRAMS.iter().zip(&set.programs) {
             let name = spec.name;
@@ -100,8 +102,18 @@ impl Attached {
     ///
     /// A pin could not be removed.
     pub fn detach(self) -> Result<Spare, EbpfError> {
-        unpin(&self.pins)?;
-        Ok(Spare(self.set))
+        let links = PROGRAMS.iter().map(|spec| self.pins.join(spec.name));
+        let removed = remove(links);
+        let spare = Spare {
+            set: self.set,
+            pins: self.pins,
+        };
+        removed.map_err(|source| EbpfError::PinDirectory {
+            act: "empty",
+            path: spare.pins.clone(),
+            source,
+        })?;
+        Ok(spare)
     }
 }
 
@@ -123,19 +135,25 @@ pub fn unpin(pins: &Path) -> Result<(), EbpfError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed("read")(error)),
     };
-    let mut first = None;
-    for entry in entries {
-        let removed = entry.and_then(|entry| fs::remove_file(entry.path()));
-        if let Err(error) = removed
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            first.get_or_insert(error);
-        }
-    }
-    match first.map_or_else(|| fs::remove_dir(pins), Err) {
+    // One that could not be read is in the way of the directory's removal.
+    let removed = remove(entries.flatten().map(|it| it.path()));
+    match removed.and_then(|()| fs::remove_dir(pins)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove")(error)),
         Err(_) | Ok(()) => Ok(()),
     }
+}
+
+/// Goes through to the end, and returns the first failure. What is gone already is no failure.
+fn remove(files: impl Iterator<Item = PathBuf>) -> io::Result<()> {
+    let mut removed = Ok(());
+    for file in files {
+        if let Err(error) = fs::remove_file(file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            removed = removed.and(Err(error));
+        }
+    }
+    removed
 }
 
 /// Makes the directory of the pins, for root alone.

@@ -77,12 +77,14 @@ pub fn load(endpoints: &Endpoints) -> Result<Loaded, EbpfError> {
         counters: Counters::new(take(COUNTERS)?)?,
         flows: Flows::new(take(FLOWS)?)?,
         programs,
+        pinned: false,
     }))
 }
 
 impl Loaded {
     /// Attaches every program to `cgroup`, pins every link in the directory `pins` (which is made, and
-    /// must not exist), and reads back that the kernel shows all of them on that cgroup.
+    /// must not exist, unless these programs were taken there), and reads back that the kernel shows all
+    /// of them on that cgroup.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use aya_obj::generated::{bpf_attach_type, bpf_attach_type::*, bpf_prog_type, bpf
 /// One program.
 #[derive(Debug)]
 pub(super) struct Spec {
-    /// Its name in the object, which is also its pin's.
+    /// Its name in the object, which is also that of its link's pin.
     pub(super) name: &'static str,
     /// What kind of program the verifier takes it for.
     pub(super) kind: bpf_prog_type,

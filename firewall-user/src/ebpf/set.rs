@@ -15,4 +15,6 @@ pub(super) struct Set {
     pub(super) events: Events,
     pub(super) counters: Counters,
     pub(super) flows: Flows,
+    /// Whether programs and maps are pinned beside the links of the run that has them.
+    pub(super) pinned: bool,
 }

@@ -3,7 +3,8 @@
 //!
 //! The verifier takes most of the time that starting the firewall takes, and says the same of the same programs each
 //! time. So a run that ends leaves its programs and maps behind, attached to nothing, and the next one takes them. A
-//! set has one owner at any time: it is taken and put back by rename(2), and between two runs its maps are emptied.
+//! set has one owner at any time: a directory of pins, which is taken and put back by rename(2) and has the run's links,
+//! too, while there is one. Between two runs its maps are emptied.
 //! Which endpoints the proxy has is frozen into a set, so it serves only runs that have the same.
 //!
 //! They lie in the BPF file system, where only root gets: who can change them there can attach other programs, too.
@@ -31,7 +32,7 @@ use super::{
     bpffs::BPFFS,
     log,
     object::{self, COUNTERS, EVENTS, FLOWS},
-    programs::PROGRAMS,
+    programs::{PROGRAMS, Spec},
 };
 use crate::sys::bpf;
 
@@ -41,9 +42,13 @@ const DIRECTORY: &str = "keyward-spare";
 /// How many are kept: each holds about 1.5 MB of the kernel's memory, and runs that go on at the same time need one each.
 const MOST: usize = 4;
 
-/// Programs and maps of a run that is over, attached to nothing.
+/// Programs and maps of a run that is over, attached to nothing. Dropping it removes them.
 #[derive(Debug)]
-pub struct Spare(pub(super) Set);
+pub struct Spare {
+    pub(super) set: Set,
+    /// The directory where the run's links were pinned.
+    pub(super) pins: PathBuf,
+}
 
 /// Programs for `endpoints`: spare ones if there are any, else loaded now. `pins` is where the run will pin its links.
 ///
@@ -51,16 +56,15 @@ pub struct Spare(pub(super) Set);
 ///
 /// As [`super::load`].
 pub fn take_or_load(endpoints: &Endpoints, pins: &Path) -> Result<Loaded, super::EbpfError> {
-    let taken = take(endpoints, pins).unwrap_or_else(|error| {
-        tracing::warn!("cannot use spare eBPF programs: {error:#}");
-        None
-    });
-    // Also what a set that could not be used has left there.
-    unpin(pins)?;
-    match taken {
-        Some(loaded) => Ok(loaded),
-        None => super::load(endpoints),
+    match take(endpoints, pins) {
+        Ok(Some(loaded)) => return Ok(loaded),
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!("cannot use spare eBPF programs: {error:#}");
+            unpin(pins)?;
+        }
     }
+    super::load(endpoints)
 }
 
 /// Takes a set, by moving it to where this run's pins are to be: if this process is killed, it is swept with them.
@@ -87,7 +91,7 @@ fn take(endpoints: &Endpoints, pins: &Path) -> Result<Option<Loaded>> {
 fn open(pins: &Path, key: String) -> Result<Loaded> {
     let programs = PROGRAMS
         .iter()
-        .map(|spec| bpf::get(&c_path(&pins.join(spec.name))?))
+        .map(|spec| bpf::get(&c_path(&pins.join(pin_of(spec)))?))
         .collect::<io::Result<Vec<_>>>()
         .context("a program is missing")?;
     let map = |name: &str| -> Result<MapData> {
@@ -101,49 +105,61 @@ fn open(pins: &Path, key: String) -> Result<Loaded> {
         events: Events::new(map(EVENTS)?)?,
         counters: Counters::new(map(COUNTERS)?)?,
         flows: Flows::new(map(FLOWS)?)?,
+        pinned: true,
     }))
 }
 
+/// Under its own name there is its link.
+fn pin_of(program: &Spec) -> String {
+    format!("program_{}", program.name)
+}
+
 impl Spare {
-    /// Empties the maps and puts the set where the next run finds it. `pins` is where the run's links were pinned.
+    /// Empties the maps and puts the set where the next run finds it.
     ///
     /// # Errors
     ///
-    /// The set could not be kept. It is gone then, but for what may be left in `pins`.
-    pub fn keep(mut self, pins: &Path) -> Result<()> {
-        let set = &mut self.0;
+    /// The set could not be kept. It is gone then.
+    pub fn keep(mut self) -> Result<()> {
+        let set = &mut self.set;
         set.events.drain(drop);
         set.counters.reset()?;
         set.flows.reset()?;
-        let directory = make_spare_directory()?;
-        make_directory(pins)?;
-        let kept = self.pin(pins).and_then(|()| make_room(&directory));
-        let kept = kept.and_then(|()| {
-            // Unique as the run's own name is.
-            let run = pins.file_name().unwrap_or_default().to_string_lossy();
-            let target = directory.join(format!("{}-{run}", self.0.key));
-            fs::rename(pins, target).context("cannot put the set away")
-        });
-        if kept.is_err() {
-            unpin(pins)?;
+        if !set.pinned {
+            self.pin()?;
         }
-        kept
+        let directory = make_spare_directory()?;
+        make_room(&directory)?;
+        // Unique as the run's own name is.
+        let run = self.pins.file_name().unwrap_or_default();
+        let name = format!("{}-{}", self.set.key, run.to_string_lossy());
+        fs::rename(&self.pins, directory.join(name)).context("cannot put the set away")
     }
 
-    fn pin(&self, pins: &Path) -> Result<()> {
-        let set = &self.0;
+    fn pin(&self) -> Result<()> {
+        let set = &self.set;
         let programs = PROGRAMS.iter().zip(&set.programs);
-        let programs = programs.map(|(spec, program)| (spec.name, program.as_fd()));
+        let programs = programs.map(|(spec, program)| (pin_of(spec), program.as_fd()));
         let maps: [(&str, BorrowedFd<'_>); 3] = [
             (EVENTS, set.events.as_fd()),
             (COUNTERS, set.counters.as_fd()),
             (FLOWS, set.flows.as_fd()),
         ];
+        let maps = maps.map(|(name, fd)| (name.to_owned(), fd));
         for (name, fd) in programs.chain(maps) {
-            bpf::pin(fd, &c_path(&pins.join(name))?)
+            bpf::pin(fd, &c_path(&self.pins.join(&name))?)
                 .with_context(|| format!("cannot pin {name}"))?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        // One that was kept has left its place.
+        if let Err(error) = unpin(&self.pins) {
+            tracing::warn!("spare eBPF programs are left: {error}");
+        }
     }
 }
 

@@ -89,8 +89,8 @@ fn flag_bits(value: libc::c_int) -> u64 {
 /// How long a thread that was joined may take to leave.
 const LEAVING: Duration = Duration::from_secs(1);
 
-/// A thread that was joined has run its last instruction, but stays in the list until the kernel has buried it: on a
-/// machine with one processor it may have to wait for that until we sleep.
+/// A thread that was joined has run its last instruction, but stays in the list until the kernel has buried it, some
+/// microseconds later: on a machine with one processor not before we give way.
 ///
 /// The own entry of `/proc` is there in every pid namespace, whichever `/proc` is mounted.
 fn require_one_thread() -> io::Result<()> {
@@ -101,7 +101,7 @@ fn require_one_thread() -> io::Result<()> {
                 "internal error: cloning while more than one thread runs",
             ));
         }
-        thread::sleep(Duration::from_micros(50));
+        thread::yield_now();
     }
     Ok(())
 }

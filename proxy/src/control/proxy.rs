@@ -43,16 +43,17 @@ pub enum Order {
     End,
 }
 
-/// Receives both messages of a start.
+/// Receives both messages of a start. For the first it waits as long as the supervisor lives, which may have to ask a
+/// person for a credential; the second follows it.
 ///
 /// # Errors
 ///
 /// When they do not come in time or are not what they should be; tell the supervisor with [`refuse`].
 pub fn accept(stream: &UnixStream) -> Result<Start, ControlError> {
+    let credentials = decode_credentials(&receive_message(stream, &mut Vec::new())?)?;
     stream
         .set_read_timeout(Some(START_TIMEOUT))
         .map_err(socket("setsockopt"))?;
-    let credentials = decode_credentials(&receive_message(stream, &mut Vec::new())?)?;
     let mut descriptors = Vec::new();
     let message = decode_start(&receive_message(stream, &mut descriptors)?)?;
     if message.descriptors.len() != descriptors.len() {
