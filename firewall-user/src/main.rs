@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .without_time()
         .with_target(false)
+        // Where it cannot be written that is nothing to panic for.
+        .log_internal_errors(false)
         .with_env_filter(
             EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
         )

@@ -306,6 +306,8 @@ fn diagnostics(level: Option<&str>, file: Option<File>) -> Result<(), Box<dyn Er
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
+        // It would say so on standard error, and panic if that is full, too.
+        .log_internal_errors(false)
         .with_env_filter(
             tracing_subscriber::EnvFilter::default()
                 .add_directive(format!("keyward_proxy={level}").parse()?),
