@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use keyward_proxy::control::Role;
 use keyward_proxy::settings::RawSettings;
 use nix::unistd::Pid;
@@ -288,17 +288,14 @@ fn guarded(
     let (packets_stopped, lost, spare) = thread::scope(|scope| {
         let packets_stopped =
             network::begin_inside(scope, &network.namespace, || Ok(nft::denied_packets()?));
-        let state = scope.spawn(|| runs::remove_state(run.id()));
+        let id = run.id().to_owned();
+        let state = Beside::begin(move || runs::remove_state(&id));
         // What was denied in the command's last moments.
         programs.events().drain(|event| audit.record(event));
         let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
         let spare = collect(&mut leftovers, programs.detach());
         collect(&mut leftovers, hierarchies.remove(run.id()));
-        let state = state.join();
-        collect(
-            &mut leftovers,
-            state.unwrap_or_else(|_| Err(anyhow!("internal error: a thread panicked"))),
-        );
+        collect(&mut leftovers, state.finish());
         (packets_stopped.finish(), lost, spare)
     });
     let packets_stopped = match &outcome {
