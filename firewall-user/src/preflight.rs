@@ -89,7 +89,8 @@ fn hear(mut stream: TcpStream) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{SocketAddrV4, TcpListener};
+    use std::os::fd::OwnedFd;
     use std::thread;
 
     use super::*;
@@ -110,6 +111,15 @@ mod tests {
         port
     }
 
+    /// A port that refuses for as long as it is held: bound, so that nobody else gets it, and not listening.
+    fn nobody() -> (OwnedFd, u16) {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+        let held = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = SocketAddrV4::try_from(getsockname(&held).unwrap()).unwrap();
+        (held, address.port())
+    }
+
     #[test]
     fn every_port_is_asked_for_its_health_and_the_one_that_fails_is_named() {
         let healthy = port("HTTP/1.1 200 OK\r\n\r\n");
@@ -117,9 +127,7 @@ mod tests {
         let check = |ports: &[u16]| ask_all(Ipv4Addr::LOCALHOST, ports)?.answers();
         let _answered = check(&[healthy, unconfigured, healthy]).unwrap();
 
-        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let nobody = closed.local_addr().unwrap().port();
-        drop(closed);
+        let (_held, nobody) = nobody();
         for wrong in [nobody, port(""), port("HTTP/1.1 404 Not Found\r\n\r\n")] {
             for ports in [[wrong, healthy, healthy], [healthy, unconfigured, wrong]] {
                 let error = check(&ports).unwrap_err().to_string();
@@ -136,9 +144,7 @@ mod tests {
         };
         // The peer's rule: all but the last of them.
         let starts_elsewhere = |ports: &[u16]| starts(&ports[..ports.len() - 1]);
-        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let nobody = closed.local_addr().unwrap().port();
-        drop(closed);
+        let (_held, nobody) = nobody();
         let mut ports = [(); 5].map(|()| port("HTTP/1.1 200 OK\r\n\r\n"));
         assert!(starts(&ports) && starts_elsewhere(&ports));
         ports[4] = nobody;

@@ -45,8 +45,9 @@ pub struct Server {
     tunnels: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     doors: JoinSet<()>,
-    /// The sockets of the DNS door, for what lies unread in them at the end.
+    /// The sockets of the DNS door, for what lies unread in them at the end, and who answers there until then.
     datagrams: Vec<Arc<UdpSocket>>,
+    answering: JoinSet<()>,
     /// Doors that have nothing to drain.
     endless: JoinSet<()>,
     egress: Arc<Egress>,
@@ -161,6 +162,7 @@ impl Server {
             loader: Some(loader),
             draining: watch::Sender::new(false),
             datagrams: Vec::new(),
+            answering: JoinSet::new(),
             doors: JoinSet::new(),
             endless,
             exporter,
@@ -265,7 +267,7 @@ impl Server {
         socket.set_nonblocking(true)?;
         let socket = Arc::new(UdpSocket::from_std(socket)?);
         self.datagrams.push(Arc::clone(&socket));
-        self.endless.spawn(dns::serve_udp(self.egress(), socket));
+        self.answering.spawn(dns::serve_udp(self.egress(), socket));
         Ok(())
     }
 
@@ -299,7 +301,8 @@ impl Server {
         if timeout(self.settings.limits.drain, all).await.is_err() {
             tracing::warn!("connections were still open at the end of the drain");
         }
-        // What was asked in the last moment is to be in the log, too.
+        // What was asked in the last moment is to be in the log, too: what somebody has read, and what nobody has.
+        self.answering.shutdown().await;
         for socket in &self.datagrams {
             dns::drain_udp(&self.egress, socket);
         }

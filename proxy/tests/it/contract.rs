@@ -6,16 +6,17 @@ pub(crate) mod table;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use keyward_proxy::provider::Providers;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{io::AsyncWriteExt as _, time::sleep};
 
 use self::table::{Contract, placeholder, provider};
 use crate::{
-    support::{Ca, Gateway, Raw, Speaks, Upstream, ask, over_both, raw_upstream},
+    support::{Ca, Gateway, Nobody, PATIENCE, Raw, Speaks, Upstream, ask, over_both, raw_upstream},
     websocket::{accept, head},
 };
 
@@ -62,13 +63,11 @@ async fn hold(speaks: Speaks) {
             .iter()
             .map(|(a, b)| (a.as_str(), b.as_str()))
             .collect();
-        // Bound and let go: nobody is there.
-        let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let nobody = Nobody::here();
         let address = match world.unreachable {
-            true => nobody.local_addr().unwrap(),
+            true => nobody.address,
             false => upstream.address,
         };
-        drop(nobody);
         let mut gateway = Gateway::serving(address, &upstream.ca, &world.settings, &keys);
         let mut asked = 0;
         for row in contract.rows(world) {
@@ -81,13 +80,11 @@ async fn hold(speaks: Speaks) {
             asked += usize::from(!row.case.unlogged);
         }
         // One line a request. (The last one's may be a moment behind its answer.)
-        let mut lines = 0;
-        for _ in 0..200 {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = gateway.log_text().lines().count();
+        while lines < asked && Instant::now() < deadline {
+            sleep(Duration::from_millis(5)).await;
             lines = gateway.log_text().lines().count();
-            if lines >= asked {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         if lines != asked {
             faults.push(format!(

@@ -6,13 +6,13 @@ use std::{net::SocketAddr, sync::Arc};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     doors::{Doors, Site},
-    support::{Ca, Raw, Reply, raw_upstream},
+    support::{Ca, Nobody, Raw, Reply, raw_upstream},
 };
 
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -359,10 +359,8 @@ async fn a_server_that_speaks_first_is_heard() {
 
 #[tokio::test]
 async fn what_cannot_be_reached_is_said_before_the_tunnel() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone = listener.local_addr().unwrap();
-    drop(listener);
-    let mut doors = Doors::new(&["example.com"], &[("example.com", gone)]);
+    let nobody = Nobody::here();
+    let mut doors = Doors::new(&["example.com"], &[("example.com", nobody.address)]);
     let reply = ask(&doors, connect("example.com:443")).await;
     assert_eq!(reply.status, 502);
     insta::assert_snapshot!(text(&reply), @"

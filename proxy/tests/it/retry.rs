@@ -25,7 +25,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Ca, Gateway, PATIENCE, Raw, Speaks, Upstream, ask, raw_upstream, text};
+use crate::support::{
+    Ca, Gateway, Nobody, PATIENCE, Raw, Speaks, Upstream, ask, raw_upstream, text,
+};
 
 const ASK: &str = "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n";
 const POST: &str = "POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
@@ -136,13 +138,11 @@ async fn a_connection_that_is_reset_before_it_carried_anything_is_made_again() {
 #[tokio::test]
 async fn a_server_that_refuses_for_a_moment_is_asked_again() {
     let upstream = Upstream::hello(Speaks::Http1).await;
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let gateway = Gateway::new(address, &upstream.ca);
+    let nobody = Nobody::here();
+    let gateway = Gateway::new(nobody.address, &upstream.ca);
     let asked = tokio::spawn(ask(gateway.openai, POST));
     tokio::time::sleep(Duration::from_millis(20)).await;
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = nobody.listen();
     let carried = tokio::spawn(async move {
         let (mut from, _) = listener.accept().await.unwrap();
         let mut to = TcpStream::connect(upstream.address).await.unwrap();

@@ -30,7 +30,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
     time::timeout,
 };
@@ -42,6 +42,26 @@ pub(crate) const OPENAI_PLACEHOLDER: &str = "sk-placeholder-for-api-proxy";
 
 /// Longer than anything here takes, shorter than a person waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An address that refuses, for as long as this is held: bound, so that nobody else gets it, and not listening.
+pub(crate) struct Nobody {
+    socket: TcpSocket,
+    pub(crate) address: SocketAddr,
+}
+
+impl Nobody {
+    pub(crate) fn here() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        Self { socket, address }
+    }
+
+    /// From now on somebody is there.
+    pub(crate) fn listen(self) -> TcpListener {
+        self.socket.listen(16).unwrap()
+    }
+}
 
 /// A certificate authority with one server certificate.
 pub(crate) struct Ca {

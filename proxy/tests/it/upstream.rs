@@ -13,7 +13,7 @@ use std::{
 use http::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Ca, Gateway, Raw, Speaks, Upstream, ask, raw_upstream, text};
+use crate::support::{Ca, Gateway, Nobody, Raw, Speaks, Upstream, ask, raw_upstream, text};
 
 const ASK: &str = "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -55,10 +55,8 @@ async fn a_certificate_that_is_not_the_hosts_gets_no_request() {
 #[tokio::test]
 async fn what_cannot_be_reached_is_said_to_be_so() {
     let upstream = Upstream::hello(Speaks::Http1).await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = listener.local_addr().unwrap();
-    drop(listener);
-    let gateway = Gateway::new(closed, &upstream.ca);
+    let nobody = Nobody::here();
+    let gateway = Gateway::new(nobody.address, &upstream.ca);
     assert_eq!(
         reason(&ask(gateway.openai, ASK).await),
         (502, "upstream_unreachable".to_owned())
