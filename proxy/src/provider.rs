@@ -248,9 +248,26 @@ fn is_at(hosts: &[String], host: &str) -> bool {
 
 /// The table: every provider, in the order of their ports.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Providers(Arc<[Arc<Provider>]>);
+pub struct Providers {
+    all: Arc<[Arc<Provider>]>,
+    /// The headers in which some provider's credential travels, each once: every header of every request is compared.
+    carriers: Arc<[HeaderName]>,
+}
 
 impl Providers {
+    fn new(all: Vec<Arc<Provider>>) -> Self {
+        let mut carriers: Vec<HeaderName> = Vec::new();
+        for injection in all.iter().flat_map(|it| &it.injections) {
+            if let Carrier::Header(name) = &injection.carrier
+                && !carriers.contains(name)
+            {
+                carriers.push(name.clone());
+            }
+        }
+        let (all, carriers) = (all.into(), carriers.into());
+        Self { all, carriers }
+    }
+
     /// The table of what comes with keyward, nothing changed.
     #[must_use]
     pub fn builtin() -> Self {
@@ -259,7 +276,7 @@ impl Providers {
 
     /// Every provider, in the order of the ports.
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<Provider>> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The provider with this name.
@@ -310,7 +327,12 @@ impl Providers {
             }
             Arc::new(provider)
         };
-        Self(self.iter().map(filled).collect())
+        Self::new(self.iter().map(filled).collect())
+    }
+
+    /// The headers in which some provider's credential travels.
+    pub(crate) fn carriers(&self) -> &[HeaderName] {
+        &self.carriers
     }
 
     /// Every variable that may hold a credential of any provider.

@@ -115,10 +115,7 @@ impl<'a> Stripper<'a> {
         let dash = |it: u8| if it == b'_' { b'-' } else { it };
         let alike =
             |own: &str| own.len() == name.len() && own.bytes().map(dash).eq(name.bytes().map(dash));
-        let carriers = self.all.iter().flat_map(|it| &it.injections);
-        carriers
-            .into_iter()
-            .any(|it| matches!(&it.carrier, Carrier::Header(own) if alike(own.as_str())))
+        self.all.carriers().iter().any(|it| alike(it.as_str()))
     }
 
     /// Removes what may not go on.

@@ -74,7 +74,7 @@ impl Providers {
             }
         }
         all.sort_by_key(|it| it.port);
-        Self(all.into_iter().map(Arc::new).collect())
+        Self::new(all.into_iter().map(Arc::new).collect())
     }
 }
 
