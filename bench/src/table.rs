@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Results as Markdown: a row a quantity, a column a contestant, medians over the rounds with their spread; then what
-//! ours is in terms of each peer's.
+//! ours is in terms of each peer's, in the same way.
 
 use std::fmt::Write;
 
@@ -68,11 +68,22 @@ fn shown(cell: Option<&Summary>, digits: usize) -> String {
     }
 }
 
+/// Round by round, so that what the machine does to everybody in a round makes no difference between them. Differences
+/// that may be nothing or less have no ratio of their own: there it is that of the medians.
 fn ratio(row: &Row, our: usize, peer: usize) -> String {
-    let median = |column: usize| Some(row.cells.get(column)?.as_ref()?.median);
-    match (median(our), median(peer)) {
-        (Some(our), Some(peer)) if peer > 0.0 => format!("{:.2}", our / peer),
-        _ => String::new(),
+    let cell = |column: usize| row.cells.get(column)?.as_ref();
+    let (Some(our), Some(peer)) = (cell(our), cell(peer)) else {
+        return String::new();
+    };
+    let paired = our.samples.len() == peer.samples.len();
+    if paired && peer.samples.iter().all(|it| *it > 0.0) {
+        let pairs = our.samples.iter().zip(&peer.samples);
+        let ratios = Summary::new(pairs.map(|(our, peer)| our / peer).collect());
+        return shown(Some(&ratios), 2);
+    }
+    match peer.median > 0.0 {
+        true => format!("{:.2}", our.median / peer.median),
+        false => String::new(),
     }
 }
 
@@ -88,18 +99,19 @@ mod tests {
             cells: vec![
                 Some(Summary::new(vec![2.0, 4.0, 3.0])),
                 None,
-                Some(Summary::new(vec![6.0])),
+                Some(Summary::new(vec![0.0, 1.0, 1.0])),
+                Some(Summary::new(vec![3.0, 4.0, 9.0])),
             ],
         }];
         assert_eq!(
-            markdown(&["peer", "other", "ours"], &[2], &rows),
-            "| | peer | other | ours |\n\
-             |---|---:|---:|---:|\n\
-             | things/s | 3.0 (2.0–4.0) |  | 6.0 |\n\
+            markdown(&["peer", "other", "idle", "ours"], &[3], &rows),
+            "| | peer | other | idle | ours |\n\
+             |---|---:|---:|---:|---:|\n\
+             | things/s | 3.0 (2.0–4.0) |  | 1.0 (0.0–1.0) | 4.0 (3.0–9.0) |\n\
              \n\
-             | | ours ÷ peer | ours ÷ other |\n\
-             |---|---:|---:|\n\
-             | things/s | 2.00 |  |\n"
+             | | ours ÷ peer | ours ÷ other | ours ÷ idle |\n\
+             |---|---:|---:|---:|\n\
+             | things/s | 1.50 (1.00–3.00) |  | 4.00 |\n"
         );
     }
 }
