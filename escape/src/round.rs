@@ -6,6 +6,7 @@ mod scripts;
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -316,6 +317,11 @@ fn bare(command: &mut Command, lab: &Lab) {
         .current_dir(lab.shared().join("work"));
 }
 
+/// What a host lacks and its owner does without, attempts are made without.
+fn degraded() -> Option<(&'static str, OsString)> {
+    env::var_os(DEGRADED).map(|it| (DEGRADED, it))
+}
+
 fn keyward_run(
     lab: &Lab,
     keyward: &Path,
@@ -329,8 +335,7 @@ fn keyward_run(
     bare(&mut command, lab);
     give_keys(&mut command, lab);
     command
-        // What a host lacks and its owner does without, attempts are made without.
-        .envs(env::var_os(DEGRADED).map(|it| (DEGRADED, it)))
+        .envs(degraded())
         .args([
             "run",
             "--user",

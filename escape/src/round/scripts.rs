@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Way, bare};
+use super::{Way, bare, degraded};
 use crate::catalogue::Attempt;
 use crate::lab::{Lab, USER};
 
@@ -79,6 +79,7 @@ impl Scripts<'_> {
             .stdin(Stdio::null());
         if let Some((binary, logs)) = self.run {
             command.env("BINARY", binary).env("LOGS", logs);
+            command.envs(degraded());
         }
         self.lab.host().run(move || command.output())?.context("sh")
     }
