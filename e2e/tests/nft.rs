@@ -57,7 +57,10 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
             .expect("a network namespace takes root: cargo xtask test");
         run("ip", &["link", "set", "lo", "up"]);
         run("ip", &["address", "add", "172.30.0.30/32", "dev", "lo"]);
-        run("ip", &["address", "add", "fd00:6b77::30/128", "dev", "lo"]);
+        run(
+            "ip",
+            &["address", "add", "fd00:6b77::30/128", "dev", "lo", "nodad"],
+        );
         test();
     });
     if let Err(panic) = thread.join() {
