@@ -36,7 +36,7 @@ use crate::stdio;
 use crate::supervise::{Outcome, Signals, Watch, exit_status, watch};
 use crate::timings::Timings;
 use crate::workload::{self, CoreLimit, Enforced, Plan};
-use crate::{ebpf, network, nft, oom, preflight};
+use crate::{ebpf, network, nft, preflight};
 
 /// What a run came to.
 #[derive(Debug)]
@@ -61,11 +61,13 @@ pub struct Finished {
     pub leftovers: Vec<anyhow::Error>,
 }
 
-/// Carries a run out. `proxy` comes up already; `timings` runs.
+/// Carries a run out. `proxy` comes up already; `timings` runs. The command gets `core_limit` and `oom_score` back, which
+/// this process gave up for itself.
 pub fn run(
     mut settings: RunSettings,
     proxy: ProxyProcess,
     core_limit: CoreLimit,
+    oom_score: i32,
     mut timings: Timings,
 ) -> Result<Finished> {
     // Before any thread, which would inherit what is not blocked; and before anything that must be torn down.
@@ -107,7 +109,7 @@ pub fn run(
         filter,
         landlock,
         limits,
-        oom_score: oom::come_last(),
+        oom_score,
         signals,
         proxy,
         building,

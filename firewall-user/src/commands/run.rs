@@ -12,7 +12,7 @@ use crate::proxy_process::ProxyProcess;
 use crate::settings::{self, HostEnvironment};
 use crate::timings::Timings;
 use crate::workload::CoreLimit;
-use crate::{report, run, supervise};
+use crate::{oom, report, run, supervise};
 
 /// Runs the command and returns the exit status.
 pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Result<u8> {
@@ -22,7 +22,9 @@ pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Resul
         );
     }
     let mut timings = Timings::default();
-    // First, although nothing is known yet: it takes as long to come up as the settings take to be worked out. It has
+    // Before the proxy, which has it from this process.
+    let oom_score = oom::come_last();
+    // Early, although nothing is known yet: it takes as long to come up as the settings take to be worked out. It has
     // nothing and serves nobody until it is told, and ends with this process.
     let proxy = ProxyProcess::begin()?;
     timings.lap("spawn_proxy");
@@ -46,7 +48,7 @@ pub fn run(args: RunArgs, host: HostEnvironment, core_limit: CoreLimit) -> Resul
              The command still holds no real key. Afterwards: keyward policy suggest"
         )?;
     }
-    let finished = run::run(settings, proxy, core_limit, timings)?;
+    let finished = run::run(settings, proxy, core_limit, oom_score, timings)?;
     if let Err(explanation) = supervise::explain(&finished.outcome) {
         writeln!(talk, "keyward: {explanation:#}")?;
     }
