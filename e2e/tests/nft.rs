@@ -61,6 +61,17 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
             "ip",
             &["address", "add", "fd00:6b77::30/128", "dev", "lo", "nodad"],
         );
+        // The kernel makes its route a moment later, from a work queue.
+        let route = || {
+            Command::new("ip")
+                .args(["-6", "route", "get", "fd00:6b77::30"])
+                .output()
+        };
+        let start = Instant::now();
+        while !route().expect("ip").status.success() {
+            assert!(start.elapsed() < Duration::from_secs(10), "no route");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         test();
     });
     if let Err(panic) = thread.join() {
