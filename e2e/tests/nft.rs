@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use e2e::host::eventually;
 use e2e::lab::{HOST_V4, HOST_V6, Lab, PROXY_V4, Where, Who};
 use firewall_common::Endpoints;
 use firewall_user::nft::{self, Difference, NftError, Ruleset};
@@ -61,17 +62,12 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
             "ip",
             &["address", "add", "fd00:6b77::30/128", "dev", "lo", "nodad"],
         );
-        // The kernel makes its route a moment later, from a work queue.
-        let route = || {
-            Command::new("ip")
-                .args(["-6", "route", "get", "fd00:6b77::30"])
-                .output()
-        };
-        let start = Instant::now();
-        while !route().expect("ip").status.success() {
-            assert!(start.elapsed() < Duration::from_secs(10), "no route");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        // With `nodad` the kernel may make its route a moment later.
+        eventually("the address has its route", || {
+            let mut route = Command::new("ip");
+            route.args(["-6", "route", "get", "fd00:6b77::30"]);
+            route.output().expect("ip").status.success()
+        });
         test();
     });
     if let Err(panic) = thread.join() {

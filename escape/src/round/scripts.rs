@@ -78,8 +78,10 @@ impl Scripts<'_> {
             .env("EVIDENCE", self.lab.evidence())
             .stdin(Stdio::null());
         if let Some((binary, logs)) = self.run {
-            command.env("BINARY", binary).env("LOGS", logs);
-            command.envs(degraded());
+            command
+                .env("BINARY", binary)
+                .env("LOGS", logs)
+                .envs(degraded());
         }
         self.lab.host().run(move || command.output())?.context("sh")
     }
