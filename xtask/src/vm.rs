@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     suite: Vec<Suite>,
 
-    /// Only those tests whose name contains this
+    /// Only those tests whose name contains this, and of the escape suite the attempt that is called so (N01)
     #[arg(long, value_name = "NAME", conflicts_with = "write_docs")]
     filter: Option<String>,
 

@@ -106,7 +106,12 @@ impl<'a> Payload<'a> {
             }
         }
         if suites.contains(&Suite::Escape) {
-            writeln!(tests, "{} target/debug/keyward selftest", Suite::Escape)?;
+            let only = filter.map_or_else(String::new, |id| format!(" --id {id}"));
+            writeln!(
+                tests,
+                "{} target/debug/keyward selftest{only}",
+                Suite::Escape
+            )?;
         }
         let name = match mode {
             Mode::Suites => "suites",
