@@ -314,4 +314,4 @@ pub(crate) fn install(packages: &[&str], workspace: &Workspace) -> Result<()> {
 const INSTALL: &str = "set -e; policy=/usr/sbin/policy-rc.d; \
     if [ ! -e $policy ]; then trap 'rm -f $policy' EXIT; trap 'exit 1' INT TERM; \
     printf '#!/bin/sh\\nexit 101\\n' > $policy; chmod 755 $policy; fi; \
-    apt-get install -y -qq --no-install-recommends \"$@\"";
+    apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 \"$@\"";
