@@ -279,7 +279,13 @@ fn without_keyward_root_makes_them_or_the_kernel_says_something_else() {
             if matches!(case.words[0], "AF_INET" | "AF_INET6" | "AF_PACKET" | "")
                 && case.words[1] != "packet"
             {
-                assert!(line.starts_with("made "), "{}: {line}", case.arguments);
+                // Newer kernels have no UDP-Lite any more.
+                let gone = case.words[2] == "udp-lite" && line.starts_with("EPROTONOSUPPORT ");
+                assert!(
+                    gone || line.starts_with("made "),
+                    "{}: {line}",
+                    case.arguments
+                );
             }
         }
         assert_eq!(output.lines().count(), CASES.len());
