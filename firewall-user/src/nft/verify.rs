@@ -3,11 +3,14 @@
 //!
 //! Counters differ by nature and are left out. Tables and chains are read by [`super::found`], whose documentation says why.
 
+use std::collections::BTreeMap;
+
 use rustables::expr::{ExpressionVariant, RawExpression};
-use rustables::list_rules_for_chain;
+use rustables::query::list_objects_with_data;
+use rustables::sys::NFT_MSG_GETRULE;
 
 use super::TABLE;
-use super::batch::{PRIORITY, class, table};
+use super::batch::{PRIORITY, class};
 use super::error::{Difference, NftError};
 use super::found::{self, FoundChain, FoundHook};
 use super::rule::Rule;
@@ -34,8 +37,10 @@ pub struct Enforced(());
 pub fn verify(ruleset: &Ruleset) -> Result<Enforced, NftError> {
     verify_table()?;
     verify_chains(ruleset.chains())?;
+    let found = read_rules()?;
     for chain in ruleset.chains() {
-        verify_rules(chain)?;
+        let found = found.get(chain.name()).map_or(&[][..], Vec::as_slice);
+        verify_rules(chain, found)?;
     }
     Ok(Enforced(()))
 }
@@ -107,8 +112,7 @@ fn as_found(chain: &Chain) -> FoundChain {
     }
 }
 
-fn verify_rules(chain: &Chain) -> Result<(), NftError> {
-    let found = read_rules(chain.name())?;
+fn verify_rules(chain: &Chain, found: &[Vec<RawExpression>]) -> Result<(), NftError> {
     for (index, meant) in chain.rules().iter().enumerate() {
         if !found.get(index).is_some_and(|found| is_rule(meant, found)) {
             return Err(NftError::Differs(Difference::Rule {
@@ -137,17 +141,22 @@ fn is_rule(meant: &Rule, found: &[RawExpression]) -> bool {
             .all(|(meant, found)| meant == found || (is_counter(meant) && is_counter(found)))
 }
 
-/// The expressions of each rule of a chain, in order.
-fn read_rules(chain: &str) -> Result<Vec<Vec<RawExpression>>, NftError> {
-    let chain = rustables::Chain::new(&table()).with_name(chain);
-    let rules = list_rules_for_chain(&chain).map_err(NftError::read)?;
-    Ok(rules
-        .iter()
-        .map(|rule| match rule.get_expressions() {
-            Some(expressions) => expressions.iter().cloned().collect(),
-            None => Vec::new(),
-        })
-        .collect())
+/// The expressions of each rule of keyward's table, in order, by chain.
+fn read_rules() -> Result<BTreeMap<String, Vec<Vec<RawExpression>>>, NftError> {
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let get = u16::try_from(NFT_MSG_GETRULE).unwrap_or(u16::MAX);
+    let add = |rule: rustables::Rule, found: &mut BTreeMap<_, Vec<_>>| {
+        if let (Some(table), Some(chain)) = (rule.get_table(), rule.get_chain())
+            && table == TABLE
+        {
+            let expressions = rule.get_expressions().into_iter().flat_map(|it| it.iter());
+            let expressions = expressions.cloned().collect();
+            found.entry(chain.clone()).or_default().push(expressions);
+        }
+        Ok(())
+    };
+    list_objects_with_data(get, &add, None, &mut found).map_err(NftError::read)?;
+    Ok(found)
 }
 
 fn is_counter(expression: &RawExpression) -> bool {
