@@ -39,7 +39,7 @@ pub(super) fn rows() -> &'static BTreeMap<&'static str, RawProvider> {
 /// The table of these rows.
 pub(super) fn providers() -> &'static Providers {
     static TABLE: OnceLock<Providers> = OnceLock::new();
-    TABLE.get_or_init(|| Providers::parse(&BTreeMap::new(), &mut Vec::new()))
+    TABLE.get_or_init(|| Providers::changed_by(&BTreeMap::new(), &mut Vec::new()))
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
                 .unwrap_or_else(|fault| panic!("{name}: {fault}"));
         }
         let mut faults = Vec::new();
-        let table = Providers::parse(&BTreeMap::new(), &mut faults);
+        let table = Providers::changed_by(&BTreeMap::new(), &mut faults);
         assert_eq!(
             (faults, table.iter().len()),
             (Vec::<String>::new(), FILES.len())

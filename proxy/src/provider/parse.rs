@@ -28,6 +28,17 @@ impl Providers {
     /// The table of what comes with keyward, changed and added to by `raw`.
     #[must_use]
     pub fn parse(raw: &BTreeMap<String, RawProvider>, faults: &mut Vec<String>) -> Self {
+        if raw.is_empty() {
+            return Self::builtin();
+        }
+        Self::changed_by(raw, faults)
+    }
+
+    /// As [`Self::parse`], also when nothing is changed.
+    pub(super) fn changed_by(
+        raw: &BTreeMap<String, RawProvider>,
+        faults: &mut Vec<String>,
+    ) -> Self {
         let rows = builtin::rows();
         let nothing = RawProvider::default();
         let mut all: Vec<Provider> = Vec::new();
