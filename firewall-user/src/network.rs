@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 use firewall_common::Endpoints;
-use keyward_proxy::control::Role;
+use keyward_proxy::control::Door;
 use keyward_proxy::provider::Providers;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -33,9 +33,11 @@ const BACKLOG: i32 = 4096;
 pub struct Network {
     /// Keeps the namespace; the workload enters it by this descriptor.
     pub namespace: OwnedFd,
-    /// The proxy's listeners, each with the part that it plays.
-    pub listeners: Vec<(Role, OwnedFd)>,
-    /// nftables, read back and compared.
+    /// The proxy's listeners, each with the door that it is.
+    pub listeners: Vec<(Door, OwnedFd)>,
+    /// The rules of nftables.
+    pub ruleset: nft::Ruleset,
+    /// The proof that they were read back and compared.
     pub rules: nft::Enforced,
     /// Says that somebody has changed them.
     pub changes: nft::Changes,
@@ -53,8 +55,12 @@ pub fn build(endpoints: Endpoints, providers: Providers) -> Beside<Network> {
             .context("cannot bring up the loopback device of the new network namespace")?;
         let_ports_be_used_again()?;
         let listeners = open_listeners(&endpoints, &providers)?;
-        let (rules, changes) = nft::apply_and_listen(&nft::Ruleset::for_workload(&endpoints))
-            .context("cannot apply the nftables rules")?;
+        let ruleset = nft::Ruleset::for_workload(&endpoints);
+        let (rules, changes) =
+            nft::apply_and_listen(&ruleset).context("cannot apply the nftables rules")?;
+        // Last, so that the kernel has had the time.
+        loopback::wait_for_route(&endpoints)
+            .context("the proxy's IPv6 address does not come to have its route")?;
         let namespace = open(
             "/proc/thread-self/ns/net",
             OFlag::O_RDONLY | OFlag::O_CLOEXEC,
@@ -64,6 +70,7 @@ pub fn build(endpoints: Endpoints, providers: Providers) -> Beside<Network> {
         Ok(Network {
             namespace,
             listeners,
+            ruleset,
             rules,
             changes,
             took: begun.elapsed().as_micros(),
@@ -112,31 +119,31 @@ impl<T> Inside<'_, T> {
     }
 }
 
-fn open_listeners(endpoints: &Endpoints, providers: &Providers) -> Result<Vec<(Role, OwnedFd)>> {
+fn open_listeners(endpoints: &Endpoints, providers: &Providers) -> Result<Vec<(Door, OwnedFd)>> {
     let mut listeners = Vec::new();
     let v4 = Ipv4Addr::from(endpoints.v4);
     let v6 = Ipv6Addr::from(endpoints.v6);
     let addresses = |port: u16| [SocketAddr::from((v4, port)), SocketAddr::from((v6, port))];
     for provider in providers.iter() {
         for address in addresses(provider.port) {
-            let role = Role::Gateway {
+            let door = Door::Gateway {
                 provider: provider.name.clone(),
             };
-            listeners.push((role, tcp(address)?));
+            listeners.push((door, tcp(address)?));
         }
     }
     let doors = [
-        (endpoints.transparent, Role::Transparent),
-        (endpoints.explicit, Role::Explicit),
+        (endpoints.transparent, Door::Transparent),
+        (endpoints.explicit, Door::Explicit),
     ];
-    for (port, role) in doors.into_iter().filter(|(port, _)| *port != 0) {
+    for (port, door) in doors.into_iter().filter(|(port, _)| *port != 0) {
         for address in addresses(port) {
-            listeners.push((role.clone(), tcp(address)?));
+            listeners.push((door.clone(), tcp(address)?));
         }
     }
     for address in addresses(endpoints.dns) {
-        listeners.push((Role::DnsTcp, tcp(address)?));
-        listeners.push((Role::DnsUdp, udp(address)?));
+        listeners.push((Door::DnsTcp, tcp(address)?));
+        listeners.push((Door::DnsUdp, udp(address)?));
     }
     Ok(listeners)
 }

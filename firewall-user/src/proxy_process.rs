@@ -12,7 +12,7 @@ use std::process;
 
 use anyhow::{Context as _, Result, anyhow};
 use keyward_policy::RawPolicy;
-use keyward_proxy::control::{self, ControlError, Role};
+use keyward_proxy::control::{self, ControlError, Door, Role};
 use keyward_proxy::credential::Credentials;
 use keyward_proxy::settings::RawSettings;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -47,9 +47,10 @@ pub struct ProxyProcess {
 }
 
 impl ProxyProcess {
-    /// Starts the process. It has nothing yet, and waits to be told; see [`Self::entrust`] and [`Self::configure`].
+    /// Starts the process. It has nothing yet, and waits to be told; see [`Self::entrust`], [`Self::prepare`] and
+    /// [`Self::start`].
     ///
-    /// Nobody waits for its first step: what goes wrong there is heard of by [`Self::configure`]. Call it while there
+    /// Nobody waits for its first step: what goes wrong there is heard of by [`Self::start`]. Call it while there
     /// is one thread, and on the thread that stays: the proxy dies with it.
     pub fn begin() -> Result<Self> {
         let failed = || "cannot start keyward-proxy";
@@ -78,13 +79,18 @@ impl ProxyProcess {
         control::entrust(&self.control, credentials).context("cannot start keyward-proxy")
     }
 
-    /// Hands it its settings and descriptors, and waits until it serves.
-    pub fn configure(
-        &mut self,
+    /// Hands it its settings, its logs and what it looks up, which it gets ready with while the caller goes on.
+    pub fn prepare(
+        &self,
         settings: &RawSettings,
         descriptors: &[(Role, BorrowedFd<'_>)],
     ) -> Result<()> {
-        match control::start(&self.control, settings, descriptors) {
+        control::prepare(&self.control, settings, descriptors).context("cannot start keyward-proxy")
+    }
+
+    /// Hands it its doors, and waits until it serves there.
+    pub fn start(&self, doors: &[(Door, BorrowedFd<'_>)]) -> Result<()> {
+        match control::start(&self.control, doors) {
             Ok(()) => Ok(()),
             Err(ControlError::Closed) => {
                 let status = self.wait(WaitIdOptions::EXITED)?;

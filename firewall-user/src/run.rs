@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use keyward_proxy::control::Role;
+use keyward_proxy::control::{Door, Role};
 use keyward_proxy::settings::RawSettings;
 use nix::unistd::Pid;
 
@@ -164,8 +164,16 @@ fn guarded(
         mut proxy,
         building,
     } = prepared;
-    let logs = Logs::create(&settings.log_dir, run.id())?;
-    let state = run.make_state()?;
+    // A file on disk can take as long as everything else here.
+    let written = {
+        let (log_dir, id) = (settings.log_dir.clone(), run.id().to_owned());
+        let is_kept = settings.view.is_written_to();
+        Beside::begin(move || {
+            let logs = Logs::create(&log_dir, &id)?;
+            let state = is_kept.then(|| runs::make_state(&id));
+            Ok((logs, state.transpose()?))
+        })
+    };
     // Programs are attached to the cgroup before anything is in it.
     let cgroup = Cgroup::create(hierarchies.unified(), run.id())?;
     let limited = cgroup::apply(hierarchies, &cgroup, run.id(), limits)?;
@@ -173,6 +181,10 @@ fn guarded(
     let mut programs = ebpf::spare::take_or_load(&settings.endpoints, &run.pins())
         .and_then(|loaded| loaded.attach(cgroup.as_fd(), &run.pins()))?;
     timings.lap("ebpf");
+    let (logs, state) = written.finish()?;
+    // It gets ready with them while the network is waited for.
+    let sightings = prepare_proxy(&proxy, settings.proxy, run, &programs, &logs)?;
+    timings.lap("proxy_settings");
     let network = building.finish()?;
     timings.note("network_beside", network.took);
     timings.lap("network");
@@ -228,11 +240,11 @@ fn guarded(
     let held = workload::spawn(plan, enforced)?;
     introduction.init = held.pid().as_raw();
     timings.lap("spawn_workload");
-    let (sightings, asked) = thread::scope(|scope| {
+    let asked = thread::scope(|scope| {
         let ask = || preflight::ask(&settings.endpoints, &gateway);
         let asked = network::begin_inside(scope, &network.namespace, ask);
-        let sightings = start_proxy(&mut proxy, settings.proxy, run, &network, &programs, &logs)?;
-        Ok::<_, anyhow::Error>((sightings, asked.finish()?))
+        start_proxy(&proxy, run, &network)?;
+        asked.finish()
     })?;
     timings.lap("proxy");
     // The last question before the command: is the way that it is given there?
@@ -251,7 +263,7 @@ fn guarded(
         cgroup: &cgroup,
         limited: &limited,
         namespace: &network.namespace,
-        ruleset: nft::Ruleset::for_workload(&settings.endpoints),
+        ruleset: network.ruleset,
         changes: network.changes,
         next: Instant::now(),
     };
@@ -334,31 +346,38 @@ fn guarded(
     })
 }
 
-fn start_proxy(
-    proxy: &mut ProxyProcess,
+fn prepare_proxy(
+    proxy: &ProxyProcess,
     mut settings: RawSettings,
     run: &Run,
-    network: &Network,
     programs: &ebpf::Attached,
     logs: &Logs,
 ) -> Result<Sightings> {
-    let mut descriptors: Vec<_> = network
+    let (sightings, reports) = Sightings::pipe()?;
+    settings.run = Some(run.id().to_owned());
+    proxy.prepare(
+        &settings,
+        &[
+            (Role::Sightings, reports.as_fd()),
+            (Role::AuditLog, logs.audit.as_fd()),
+            (Role::RequestLog, logs.requests.as_fd()),
+            (Role::TokenLog, logs.tokens.as_fd()),
+            (Role::DiagnosticLog, logs.proxy.as_fd()),
+            (Role::FlowMap, programs.flows_fd()),
+        ],
+    )?;
+    Ok(sightings)
+}
+
+fn start_proxy(proxy: &ProxyProcess, run: &Run, network: &Network) -> Result<()> {
+    let mut doors: Vec<_> = network
         .listeners
         .iter()
-        .map(|(role, listener)| (role.clone(), listener.as_fd()))
+        .map(|(door, listener)| (door.clone(), listener.as_fd()))
         .collect();
     let status = run.listen_for_status()?;
-    let (sightings, reports) = Sightings::pipe()?;
-    descriptors.push((Role::Sightings, reports.as_fd()));
-    descriptors.push((Role::Status, status.as_fd()));
-    descriptors.push((Role::AuditLog, logs.audit.as_fd()));
-    descriptors.push((Role::RequestLog, logs.requests.as_fd()));
-    descriptors.push((Role::TokenLog, logs.tokens.as_fd()));
-    descriptors.push((Role::DiagnosticLog, logs.proxy.as_fd()));
-    descriptors.push((Role::FlowMap, programs.flows_fd()));
-    settings.run = Some(run.id().to_owned());
-    proxy.configure(&settings, &descriptors)?;
-    Ok(sightings)
+    doors.push((Door::Status, status.as_fd()));
+    proxy.start(&doors)
 }
 
 /// The limits, as far as this host has what it takes; the rest is refused, or was allowed to be lacking.

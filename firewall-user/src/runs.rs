@@ -54,17 +54,6 @@ impl Run {
         pins_of(&self.id)
     }
 
-    /// Makes the directory for what the workload writes that is gone with the run. For root alone.
-    pub fn make_state(&self) -> Result<PathBuf> {
-        let path = Path::new(STATES).join(&self.id);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(path)
-    }
-
     /// Tells the others on this host what this run is.
     pub fn introduce(&self, introduction: &Introduction) -> Result<()> {
         let describe = || format!("cannot write {}/{}", LOCKS, self.id);
@@ -189,6 +178,17 @@ pub fn live() -> Vec<(String, Introduction)> {
 /// Where a run says what is going on.
 pub fn status_of(id: &str) -> PathBuf {
     Path::new(LOCKS).join(format!("{id}.status"))
+}
+
+/// Makes the directory of a run in which what is written to its overlays is kept until its end, on disk.
+pub fn make_state(id: &str) -> Result<PathBuf> {
+    let path = Path::new(STATES).join(id);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&path)
+        .with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(path)
 }
 
 /// Removes what a workload wrote that is gone with its run. No process of it may be left.

@@ -59,8 +59,8 @@ pub struct Plan {
     pub directory: PathBuf,
     /// What it sees of the host's files.
     pub view: View,
-    /// Where what it writes to what is not the host's is kept until the run ends.
-    pub state: PathBuf,
+    /// Where what it writes to overlays is kept until the run ends, if it can write to any.
+    pub state: Option<PathBuf>,
     /// The compiled filter.
     pub seccomp: seccomp::Filter,
     /// What Landlock keeps it from.
@@ -246,7 +246,7 @@ fn become_init(plan: &Plan, enforced: Enforced<'_>, socket: &Socket) -> Result<(
     timings.lap("init_join");
     let terminal = plan.stdio.terminal();
     let surroundings = mounts::Surroundings {
-        state: &plan.state,
+        state: plan.state.as_deref(),
         terminal: terminal.as_deref(),
     };
     mounts::enter(&plan.view, surroundings)?;

@@ -7,9 +7,10 @@
 //!    leave copies of them in memory that nobody wipes. First, so that it can forget them before it does
 //!    anything else.
 //! 2. The supervisor sends one message: [`RawSettings`] and the list of what each descriptor is for;
-//!    the descriptors come along with its first byte.
-//! 3. The proxy answers `{"ready":true}` when it serves, or `{"error":"…"}` and ends.
-//! 4. Later the supervisor may send `{"policy":…}`, a [`RawPolicy`]: the proxy puts it in force, or
+//!    the descriptors come along with its first byte. The proxy makes itself ready.
+//! 3. The supervisor sends the doors in the same way, once there are any: which is while the proxy is busy with 2.
+//! 4. The proxy answers `{"ready":true}` when it serves, or `{"error":"…"}` and ends.
+//! 5. Later the supervisor may send `{"policy":…}`, a [`RawPolicy`]: the proxy puts it in force, or
 //!    keeps the old one, and answers which. Or `{"drain":true}`: the proxy takes no new connections,
 //!    lets what runs finish, and ends. Or `{"credentials":true}` and behind it a frame as in 1.: the proxy
 //!    serves later requests with these, and answers how many it replaced. When the supervisor's end closes, for whatever reason, the proxy ends at
@@ -30,27 +31,46 @@ use keyward_policy::RawPolicy;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    frame::{decode_credentials, decode_start},
-    proxy::{Order, Start, accept, answer_replaced, next_order, refuse, say_ready},
-    supervisor::{drain, entrust, replace_credentials, replace_policy, start},
+    frame::{decode_credentials, decode_doors, decode_start},
+    proxy::{Order, Start, accept, accept_doors, answer_replaced, next_order, refuse, say_ready},
+    supervisor::{drain, entrust, prepare, replace_credentials, replace_policy, start},
 };
 use crate::settings::RawSettings;
 
 /// Longest message, in bytes: room for the settings with a large private certificate bundle.
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
-/// Most descriptors in one start: five gateway listeners, the other doors, logs and maps, with room.
+/// Most descriptors in one message: the listeners of six providers and of the other doors, with room.
 /// (The kernel's own limit for one message is 253.)
 pub const MAX_DESCRIPTORS: usize = 32;
 
-/// How long [`start`] waits for the proxy in all. It takes a few milliseconds; a loaded machine gets
-/// three orders of magnitude more.
-pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long [`start`] waits for the proxy in all. It takes a few milliseconds; a machine where dozens start at once gets
+/// four orders of magnitude more.
+pub const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What a passed descriptor is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "role", rename_all = "snake_case", deny_unknown_fields)]
+/// What a descriptor is for that comes with the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
+    /// Where decisions about hosts go, one JSON line each.
+    AuditLog,
+    /// A pipe into which each process that uses a door is reported: its id, as a native `u32`.
+    Sightings,
+    /// Where the request log goes, one JSON line a request.
+    RequestLog,
+    /// Where accounts of tokens go, one JSON line an answer.
+    TokenLog,
+    /// Where diagnostics go, JSON lines.
+    DiagnosticLog,
+    /// The eBPF map from a connection's source to its owner (`firewall_common::FlowKey` →
+    /// `FlowInfo`); reading is enough.
+    FlowMap,
+}
+
+/// What a socket is for at which the proxy serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "door", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Door {
     /// A listening TCP socket of the gateway, for the provider with this name.
     Gateway {
         /// Name in the provider table.
@@ -64,21 +84,8 @@ pub enum Role {
     Transparent,
     /// A listening TCP socket for clients that know that it is a proxy.
     Explicit,
-    /// Where decisions about hosts go, one JSON line each.
-    AuditLog,
     /// A listening Unix socket at which root reads what is going on.
     Status,
-    /// A pipe into which each process that uses a door is reported: its id, as a native `u32`.
-    Sightings,
-    /// Where the request log goes, one JSON line a request.
-    RequestLog,
-    /// Where accounts of tokens go, one JSON line an answer.
-    TokenLog,
-    /// Where diagnostics go, JSON lines.
-    DiagnosticLog,
-    /// The eBPF map from a connection's source to its owner (`firewall_common::FlowKey` →
-    /// `FlowInfo`); reading is enough.
-    FlowMap,
 }
 
 /// The second message.
@@ -93,8 +100,16 @@ pub struct StartMessage {
     pub descriptors: Vec<Role>,
 }
 
+/// The third message.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoorsMessage {
+    /// What each descriptor that came along is for, in order.
+    pub doors: Vec<Door>,
+}
+
 /// Version of the conversation.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The proxy's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

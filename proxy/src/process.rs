@@ -19,7 +19,7 @@ use tracing_subscriber::{filter::LevelFilter, fmt::writer::BoxMakeWriter};
 use zeroize::Zeroizing;
 
 use crate::{
-    control::{self, Order, Role},
+    control::{self, Door, Order, Role},
     credential::runner::{self, Runner},
     harden,
     peers::Peers,
@@ -140,7 +140,8 @@ fn supervised() -> Result<(), Box<dyn Error>> {
         .and_then(|()| harden::harden())
         .map_err(Into::into)
         .and_then(|()| control::accept(&stream).map_err(Into::into))
-        .and_then(|start| prepare(start, &stream));
+        .and_then(prepare)
+        .and_then(|prepared| open(prepared, &stream));
     let (runtime, server, logs) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -194,32 +195,18 @@ fn supervised() -> Result<(), Box<dyn Error>> {
 
 type Prepared = (Runtime, Server, Logs);
 
-/// Everything up to the word that the proxy serves.
-fn prepare(
-    start: control::Start,
-    stream: &std::os::unix::net::UnixStream,
-) -> Result<Prepared, Box<dyn Error>> {
-    let mut listeners = Vec::new();
-    let (mut dns_udp, mut dns_tcp, mut peers) = (Vec::new(), Vec::new(), Peers::unknown());
-    let (mut transparent, mut explicit) = (Vec::new(), Vec::new());
+/// Everything that needs no door.
+fn prepare(start: control::Start) -> Result<Prepared, Box<dyn Error>> {
+    let mut peers = Peers::unknown();
     let (mut requests, mut audit, mut diagnostics_file) = (None, None, None);
-    let mut tokens = None;
-    let (mut status, mut sightings) = (None, None);
+    let (mut tokens, mut sightings) = (None, None);
     for (role, descriptor) in start.descriptors {
         match role {
-            Role::Gateway { provider: name } => {
-                listeners.push((name, std::net::TcpListener::from(descriptor)));
-            }
             Role::RequestLog => requests = Some(File::from(descriptor)),
             Role::TokenLog => tokens = Some(File::from(descriptor)),
             Role::Sightings => sightings = Some(File::from(descriptor)),
             Role::AuditLog => audit = Some(File::from(descriptor)),
-            Role::Transparent => transparent.push(std::net::TcpListener::from(descriptor)),
-            Role::Explicit => explicit.push(std::net::TcpListener::from(descriptor)),
-            Role::Status => status = Some(std::os::unix::net::UnixListener::from(descriptor)),
             Role::DiagnosticLog => diagnostics_file = Some(File::from(descriptor)),
-            Role::DnsUdp => dns_udp.push(std::net::UdpSocket::from(descriptor)),
-            Role::DnsTcp => dns_tcp.push(std::net::TcpListener::from(descriptor)),
             Role::FlowMap => peers = Peers::from_map(descriptor)?,
         }
     }
@@ -234,35 +221,32 @@ fn prepare(
     if let Some(sightings) = sightings {
         peers = peers.reporting_to(sightings);
     }
-    let of = |(name, listener): (String, _)| {
-        let provider = settings.providers.get(&name);
-        let provider = provider.ok_or("a listener for an unknown provider")?;
-        Ok::<_, Box<dyn Error>>((Arc::clone(provider), listener))
-    };
-    let listeners = listeners
-        .into_iter()
-        .map(of)
-        .collect::<Result<Vec<_>, _>>()?;
     let runtime = runtime(&settings)?;
     let guard = runtime.enter();
-    let mut server = Server::new(settings, start.credentials, logs.clone(), peers)?;
-    for (provider, listener) in listeners {
-        server.add_gateway(provider, listener)?;
-    }
-    for socket in dns_udp {
-        server.add_dns_udp(socket)?;
-    }
-    for listener in dns_tcp {
-        server.add_dns_tcp(listener)?;
-    }
-    for listener in transparent {
-        server.add_transparent(listener)?;
-    }
-    for listener in explicit {
-        server.add_explicit(listener)?;
-    }
-    if let Some(listener) = status {
-        server.add_status(listener)?;
+    let server = Server::new(settings, start.credentials, logs.clone(), peers)?;
+    drop(guard);
+    Ok((runtime, server, logs))
+}
+
+/// Takes the doors, and says that the proxy serves.
+fn open(
+    (runtime, mut server, logs): Prepared,
+    stream: &std::os::unix::net::UnixStream,
+) -> Result<Prepared, Box<dyn Error>> {
+    let guard = runtime.enter();
+    for (door, descriptor) in control::accept_doors(stream)? {
+        match door {
+            Door::Gateway { provider } => {
+                let provider = server.providers().get(&provider);
+                let provider = provider.ok_or("a listener for an unknown provider")?;
+                server.add_gateway(Arc::clone(provider), descriptor.into())?;
+            }
+            Door::Transparent => server.add_transparent(descriptor.into())?,
+            Door::Explicit => server.add_explicit(descriptor.into())?,
+            Door::Status => server.add_status(descriptor.into())?,
+            Door::DnsUdp => server.add_dns_udp(descriptor.into())?,
+            Door::DnsTcp => server.add_dns_tcp(descriptor.into())?,
+        }
     }
     control::say_ready(stream)?;
     server.load_roots()?;

@@ -19,7 +19,7 @@ use crate::{
     gateway::{Gateway, Serving, Shared, serve},
     metrics::Metrics,
     peers::Peers,
-    provider::Provider,
+    provider::{Provider, Providers},
     request_log::RequestLog,
     scan::Scanner,
     settings::{Limits, Settings, SettingsError},
@@ -167,6 +167,12 @@ impl Server {
             endless,
             exporter,
         })
+    }
+
+    /// Whom it has gateways for.
+    #[must_use]
+    pub fn providers(&self) -> &Providers {
+        &self.settings.providers
     }
 
     /// What a new policy is given to.

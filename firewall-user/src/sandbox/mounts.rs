@@ -40,8 +40,8 @@ const EMPTY: &str = "mode=755,size=1m,nr_inodes=4096";
 /// What is needed besides the view.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// A directory of the run's own, where what is written to overlays is kept.
-    pub state: &'a Path,
+    /// A directory of the run's own, where what is written to overlays is kept; needed if there are any.
+    pub state: Option<&'a Path>,
     /// The terminal that is a standard stream of the command, if there is one.
     pub terminal: Option<&'a Path>,
 }
@@ -58,13 +58,14 @@ pub fn enter(view: &View, surroundings: Surroundings<'_>) -> Result<()> {
     // run it without what it may not have. So it runs without, and is told what it may not do when it tries.
     give(c"/", Attribute::NoSetuid)?;
     let mut taken = take_all(view)?;
-    let state = take(surroundings.state, Depth::One)?;
+    let state = surroundings.state.map(|it| take(it, Depth::One));
+    let state = state.transpose()?;
     let terminal = surroundings.terminal.map(|it| take(it, Depth::One));
     let terminal = terminal.transpose()?;
     give(c"/", Attribute::ReadOnly)?;
     // It holds the stage, so it comes before all others.
     run::mount_run(view.uid, view.gid)?;
-    let stage = Stage::set(&state)?;
+    let stage = Stage::set(state.as_ref())?;
     for (at, place) in &view.places {
         let taken = taken.remove(at);
         put(view, &stage, at, place, taken.as_ref())

@@ -158,6 +158,12 @@ impl View {
             .collect()
     }
 
+    /// Whether the command can write to overlays.
+    pub fn is_written_to(&self) -> bool {
+        let is_writable = |it: &Place| matches!(it, Place::Overlay(layer) if layer.writable);
+        self.places.values().any(is_writable)
+    }
+
     /// The place that a path belongs to.
     fn owner(&self, path: &Path) -> Option<(&Path, &Place)> {
         let owner = |it: &Path| {

@@ -2,7 +2,7 @@
 //! The control conversation's messages, and the settings inside.
 
 use keyward_proxy::{
-    control::{decode_credentials, decode_start},
+    control::{decode_credentials, decode_doors, decode_start},
     settings::Settings,
 };
 
@@ -11,6 +11,7 @@ pub fn run(bytes: &[u8]) {
     if let Ok(message) = decode_start(bytes) {
         drop(Settings::try_from(message.settings));
     }
+    drop(decode_doors(bytes));
     if let Ok(credentials) = decode_credentials(bytes) {
         assert!(!format!("{credentials:?}").contains("sk-"));
     }

@@ -3,7 +3,9 @@
 
 use zeroize::Zeroizing;
 
-use super::{ControlError, MAX_DESCRIPTORS, MAX_MESSAGE, StartMessage, VERSION};
+use super::{
+    ControlError, Door, DoorsMessage, MAX_DESCRIPTORS, MAX_MESSAGE, StartMessage, VERSION,
+};
 use crate::credential::{Credential, Credentials};
 
 /// Length prefix of a message of `length` bytes.
@@ -38,6 +40,20 @@ pub fn decode_start(bytes: &[u8]) -> Result<StartMessage, ControlError> {
         return Err(ControlError::TooLarge("too many descriptors"));
     }
     Ok(message)
+}
+
+/// Reads the bytes of the message with the doors.
+///
+/// # Errors
+///
+/// When it is not JSON of that shape, or names too many.
+pub fn decode_doors(bytes: &[u8]) -> Result<Vec<Door>, ControlError> {
+    let message: DoorsMessage = serde_json::from_slice(bytes)
+        .map_err(|_cause| ControlError::Malformed("not a message with doors"))?;
+    if message.doors.len() > MAX_DESCRIPTORS {
+        return Err(ControlError::TooLarge("too many descriptors"));
+    }
+    Ok(message.doors)
 }
 
 /// The credentials as bytes: for each, the name of its slot and the secret, each behind its length
@@ -101,12 +117,7 @@ mod tests {
                 run: Some("r1".to_owned()),
                 ..RawSettings::default()
             },
-            descriptors: vec![
-                Role::Gateway {
-                    provider: "openai".to_owned(),
-                },
-                Role::RequestLog,
-            ],
+            descriptors: vec![Role::FlowMap, Role::RequestLog],
         };
         let bytes = serde_json::to_vec(&message).unwrap();
         assert_eq!(decode_start(&bytes).unwrap(), message);
@@ -116,13 +127,33 @@ mod tests {
     }
 
     #[test]
+    fn doors_come_back() {
+        let provider = "openai".to_owned();
+        let doors = vec![Door::Gateway { provider }, Door::DnsUdp];
+        let message = DoorsMessage {
+            doors: doors.clone(),
+        };
+        let bytes = serde_json::to_vec(&message).unwrap();
+        assert_eq!(decode_doors(&bytes).unwrap(), doors);
+        for end in 0..bytes.len() {
+            assert!(decode_doors(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        let many = vec![Door::DnsTcp; MAX_DESCRIPTORS + 1];
+        let bytes = serde_json::to_vec(&DoorsMessage { doors: many }).unwrap();
+        assert!(matches!(
+            decode_doors(&bytes),
+            Err(ControlError::TooLarge(_))
+        ));
+    }
+
+    #[test]
     fn unknown_fields_and_other_versions_are_refused() {
-        let unknown = br#"{"version":1,"settings":{"limit":{}},"descriptors":[]}"#;
+        let unknown = br#"{"version":2,"settings":{"limit":{}},"descriptors":[]}"#;
         assert!(matches!(
             decode_start(unknown),
             Err(ControlError::Malformed(_))
         ));
-        let other = br#"{"version":2,"settings":{},"descriptors":[]}"#;
+        let other = br#"{"version":1,"settings":{},"descriptors":[]}"#;
         assert!(matches!(
             decode_start(other),
             Err(ControlError::Malformed(_))

@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
 use super::{
-    Answer, ControlError, Later, MAX_MESSAGE, Role, START_TIMEOUT,
+    Answer, ControlError, Door, Later, MAX_MESSAGE, Role,
     descriptors::{receive_exact, send},
-    frame::{decode_credentials, decode_start, length, prefix},
+    frame::{decode_credentials, decode_doors, decode_start, length, prefix},
     socket,
 };
 use crate::{credential::Credentials, settings::RawSettings};
@@ -43,30 +43,39 @@ pub enum Order {
     End,
 }
 
-/// Receives both messages of a start. For the first it waits as long as the supervisor lives, which may have to ask a
-/// person for a credential; the second follows it.
+/// Receives the first two messages of a start. It waits for each as long as the supervisor lives, which may have to ask a
+/// person for a credential, or a slow kernel to verify programs.
 ///
 /// # Errors
 ///
-/// When they do not come in time or are not what they should be; tell the supervisor with [`refuse`].
+/// When they are not what they should be; tell the supervisor with [`refuse`].
 pub fn accept(stream: &UnixStream) -> Result<Start, ControlError> {
     let credentials = decode_credentials(&receive_message(stream, &mut Vec::new())?)?;
-    stream
-        .set_read_timeout(Some(START_TIMEOUT))
-        .map_err(socket("setsockopt"))?;
     let mut descriptors = Vec::new();
     let message = decode_start(&receive_message(stream, &mut descriptors)?)?;
-    if message.descriptors.len() != descriptors.len() {
-        return Err(ControlError::Malformed("other descriptors than announced"));
-    }
-    stream
-        .set_read_timeout(None)
-        .map_err(socket("setsockopt"))?;
     Ok(Start {
         settings: message.settings,
-        descriptors: message.descriptors.into_iter().zip(descriptors).collect(),
+        descriptors: pair(message.descriptors, descriptors)?,
         credentials,
     })
+}
+
+/// Receives the third.
+///
+/// # Errors
+///
+/// As [`accept`].
+pub fn accept_doors(stream: &UnixStream) -> Result<Vec<(Door, OwnedFd)>, ControlError> {
+    let mut descriptors = Vec::new();
+    let doors = decode_doors(&receive_message(stream, &mut descriptors)?)?;
+    pair(doors, descriptors)
+}
+
+fn pair<T>(announced: Vec<T>, came: Vec<OwnedFd>) -> Result<Vec<(T, OwnedFd)>, ControlError> {
+    if announced.len() != came.len() {
+        return Err(ControlError::Malformed("other descriptors than announced"));
+    }
+    Ok(announced.into_iter().zip(came).collect())
 }
 
 /// Tells the supervisor that the proxy serves.
@@ -193,31 +202,40 @@ mod tests {
         credentials
     }
 
+    fn begin(stream: &UnixStream) -> Result<(), ControlError> {
+        control::entrust(stream, &credentials()).unwrap();
+        control::prepare(stream, &RawSettings::default(), &[]).unwrap();
+        control::start(stream, &[])
+    }
+
     #[test]
     fn both_sides_agree_and_the_listener_arrives() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let proxy = thread::spawn(move || {
             let start = accept(&theirs).unwrap();
+            let doors = accept_doors(&theirs).unwrap();
             say_ready(&theirs).unwrap();
-            start
+            (start, doors)
         });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let settings = RawSettings {
             run: Some("r7".to_owned()),
             ..RawSettings::default()
         };
-        let role = Role::Gateway {
+        let door = Door::Gateway {
             provider: "openai".to_owned(),
         };
-        let passed = [(role.clone(), listener.as_fd())];
+        let log = tempfile::tempfile().unwrap();
         control::entrust(&ours, &credentials()).unwrap();
-        control::start(&ours, &settings, &passed).unwrap();
+        control::prepare(&ours, &settings, &[(Role::AuditLog, log.as_fd())]).unwrap();
+        control::start(&ours, &[(door.clone(), listener.as_fd())]).unwrap();
 
-        let start = proxy.join().unwrap();
+        let (start, doors) = proxy.join().unwrap();
         assert_eq!(start.settings, settings);
         assert!(start.credentials.get("openai").unwrap().matches(b"sk-real"));
-        let [(got, fd)]: [_; 1] = start.descriptors.try_into().unwrap();
-        assert_eq!(got, role);
+        assert!(matches!(start.descriptors[..], [(Role::AuditLog, _)]));
+        let [(got, fd)]: [_; 1] = doors.try_into().unwrap();
+        assert_eq!(got, door);
         let arrived = TcpListener::from(fd);
         assert_eq!(
             arrived.local_addr().unwrap(),
@@ -232,8 +250,7 @@ mod tests {
             let _start = accept(&theirs).unwrap();
             refuse(&theirs, "no such target").unwrap();
         });
-        control::entrust(&ours, &credentials()).unwrap();
-        let result = control::start(&ours, &RawSettings::default(), &[]);
+        let result = begin(&ours);
         assert!(matches!(result, Err(ControlError::Refused(why)) if why == "no such target"));
         proxy.join().unwrap();
 
@@ -241,14 +258,12 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         refuse(&theirs, "unfit").unwrap();
         drop(theirs);
-        control::entrust(&ours, &credentials()).unwrap();
-        let result = control::start(&ours, &RawSettings::default(), &[]);
+        let result = begin(&ours);
         assert!(matches!(result, Err(ControlError::Refused(why)) if why == "unfit"));
 
         let (ours, theirs) = UnixStream::pair().unwrap();
         let proxy = thread::spawn(move || drop(accept(&theirs).unwrap()));
-        control::entrust(&ours, &credentials()).unwrap();
-        let result = control::start(&ours, &RawSettings::default(), &[]);
+        let result = begin(&ours);
         assert!(matches!(result, Err(ControlError::Closed)), "{result:?}");
         proxy.join().unwrap();
     }

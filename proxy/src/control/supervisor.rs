@@ -6,7 +6,8 @@ use std::{io, os::fd::BorrowedFd, os::unix::net::UnixStream, time::Instant};
 use keyward_policy::RawPolicy;
 
 use super::{
-    Answer, ControlError, Later, MAX_DESCRIPTORS, Role, START_TIMEOUT, StartMessage, VERSION,
+    Answer, ControlError, Door, DoorsMessage, Later, MAX_DESCRIPTORS, Role, START_TIMEOUT,
+    StartMessage, VERSION,
     descriptors::{receive_exact, send},
     frame::{encode_credentials, length, prefix},
     socket,
@@ -24,20 +25,31 @@ pub fn entrust(stream: &UnixStream, credentials: &Credentials) -> Result<(), Con
         .set_write_timeout(Some(START_TIMEOUT))
         .map_err(socket("setsockopt"))?;
     let frame = encode_credentials(credentials)?;
-    match send_message(stream, &frame, &[]) {
-        Err(ControlError::Socket { source, .. })
-            if matches!(
-                source.kind(),
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-            ) =>
-        {
-            Ok(())
-        }
-        sent => sent,
-    }
+    unless_gone(send_message(stream, &frame, &[]))
 }
 
-/// Starts the proxy that has been given its credentials by [`entrust`], and waits until it serves.
+/// Has the proxy that has been given its credentials by [`entrust`] make itself ready, while the caller goes on.
+///
+/// The descriptors are duplicated into the proxy; the caller closes its own.
+///
+/// # Errors
+///
+/// When they cannot be sent. That a proxy is gone already is no error here: [`start`] says why.
+pub fn prepare(
+    stream: &UnixStream,
+    settings: &RawSettings,
+    descriptors: &[(Role, BorrowedFd<'_>)],
+) -> Result<(), ControlError> {
+    let (descriptors, fds): (Vec<_>, Vec<_>) = descriptors.iter().copied().unzip();
+    let message = StartMessage {
+        version: VERSION,
+        settings: settings.clone(),
+        descriptors,
+    };
+    unless_gone(send_message(stream, &to_json(&message)?, &fds))
+}
+
+/// Starts the proxy that was told to [`prepare`], and waits until it serves at these doors.
 ///
 /// The descriptors are duplicated into the proxy; the caller closes its own. Keep `stream` for as long
 /// as the proxy is to live: the proxy ends when it closes.
@@ -45,22 +57,14 @@ pub fn entrust(stream: &UnixStream, credentials: &Credentials) -> Result<(), Con
 /// # Errors
 ///
 /// When the proxy refuses (with its words), ends, or is not ready within [`START_TIMEOUT`].
-pub fn start(
-    stream: &UnixStream,
-    settings: &RawSettings,
-    descriptors: &[(Role, BorrowedFd<'_>)],
-) -> Result<(), ControlError> {
-    if descriptors.len() > MAX_DESCRIPTORS {
-        return Err(ControlError::TooLarge("too many descriptors"));
-    }
+pub fn start(stream: &UnixStream, doors: &[(Door, BorrowedFd<'_>)]) -> Result<(), ControlError> {
     let deadline = Instant::now() + START_TIMEOUT;
-    let message = StartMessage {
-        version: VERSION,
-        settings: settings.clone(),
-        descriptors: descriptors.iter().map(|(role, _)| role.clone()).collect(),
-    };
-    let fds: Vec<BorrowedFd<'_>> = descriptors.iter().map(|(_, fd)| *fd).collect();
-    let sent = send_message(stream, &to_json(&message)?, &fds);
+    let (doors, fds): (Vec<_>, Vec<_>) = doors.iter().cloned().unzip();
+    let sent = unless_gone(send_message(
+        stream,
+        &to_json(&DoorsMessage { doors })?,
+        &fds,
+    ));
     // A proxy that refused early may have closed already; its reason still waits to be read.
     let answer = receive_answer(stream, deadline);
     let answer = match (sent, answer) {
@@ -74,6 +78,21 @@ pub fn start(
         Answer::Replaced(_) | Answer::Kept(_) => {
             Err(ControlError::Malformed("an answer to no question"))
         }
+    }
+}
+
+/// What came of sending something, to a proxy that may have refused and gone already.
+fn unless_gone(sent: Result<(), ControlError>) -> Result<(), ControlError> {
+    match sent {
+        Err(ControlError::Socket { source, .. })
+            if matches!(
+                source.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            ) =>
+        {
+            Ok(())
+        }
+        sent => sent,
     }
 }
 
@@ -137,6 +156,9 @@ fn send_message(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<(), ControlError> {
+    if descriptors.len() > MAX_DESCRIPTORS {
+        return Err(ControlError::TooLarge("too many descriptors"));
+    }
     send(stream, &prefix(bytes.len())?, descriptors).map_err(socket("sendmsg"))?;
     send(stream, bytes, &[]).map_err(socket("sendmsg"))
 }
@@ -161,7 +183,10 @@ fn receive_before(
     stream
         .set_read_timeout(Some(left))
         .map_err(socket("setsockopt"))?;
-    receive_exact(stream, bytes, &mut Vec::new())
-        .map_err(socket("recvmsg"))?
-        .ok_or(ControlError::Closed)
+    match receive_exact(stream, bytes, &mut Vec::new()) {
+        Ok(received) => received.ok_or(ControlError::Closed),
+        // It is gone, and has not read all that it was sent.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(ControlError::Closed),
+        Err(error) => Err(socket("recvmsg")(error)),
+    }
 }

@@ -18,7 +18,7 @@ use std::{
 use aya::maps::{HashMap, Map, MapData};
 use firewall_common::{Address, Destination, FlowInfo, FlowKey, Transport};
 use keyward_proxy::{
-    control::{self, ControlError, Role},
+    control::{self, ControlError, Door, Role},
     credential::{Credential, Credentials},
     settings::RawSettings,
 };
@@ -129,20 +129,21 @@ impl Supervised {
             started_in: Duration::ZERO,
             _binary: directory,
         };
-        let role = Role::Gateway {
-            provider: "openai".to_owned(),
-        };
+        let provider = "openai".to_owned();
+        let doors = [
+            (Door::Gateway { provider }, gateway.as_fd()),
+            (Door::DnsUdp, dns.as_fd()),
+            (Door::DnsTcp, dns_tcp.as_fd()),
+        ];
         let mut descriptors = vec![
-            (role, gateway.as_fd()),
-            (Role::DnsUdp, dns.as_fd()),
-            (Role::DnsTcp, dns_tcp.as_fd()),
             (Role::RequestLog, it.requests.as_fd()),
             (Role::AuditLog, it.audit.as_fd()),
             (Role::DiagnosticLog, it.diagnostics.as_fd()),
         ];
         descriptors.extend_from_slice(more);
         control::entrust(&it.control, &credentials())?;
-        control::start(&it.control, settings, &descriptors)?;
+        control::prepare(&it.control, settings, &descriptors)?;
+        control::start(&it.control, &doors)?;
         it.started_in = before.elapsed();
         Ok(it)
     }
@@ -430,7 +431,8 @@ fn with_capabilities_it_takes_no_credential() {
         .spawn()
         .unwrap();
     control::entrust(&control, &credentials()).unwrap();
-    let result = control::start(&control, &RawSettings::default(), &[]);
+    control::prepare(&control, &RawSettings::default(), &[]).unwrap();
+    let result = control::start(&control, &[]);
     assert!(
         matches!(&result, Err(ControlError::Refused(why)) if why.contains("capabilities")),
         "{result:?}"

@@ -33,15 +33,17 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Sets it. `state` is where what is written to overlays is kept.
-    pub(super) fn set(state: &OwnedFd) -> Result<Self> {
+    /// Sets it. `state` is where what is written to overlays is kept, if there are any.
+    pub(super) fn set(state: Option<&OwnedFd>) -> Result<Self> {
         make_directory(Path::new(STAGE), 0o700)?;
         mount_memory(Path::new(STAGE), OPTIONS)?;
         let stage = Self { made: Cell::new(0) };
         symlink(NOWHERE, stage.path("nothing")).context("cannot make a link")?;
         make_directory(&stage.path("empty"), 0o555)?;
-        make_directory(&stage.path("state"), 0o700)?;
-        attach(state, &point::open(&stage.path("state"))?)?;
+        if let Some(state) = state {
+            make_directory(&stage.path("state"), 0o700)?;
+            attach(state, &point::open(&stage.path("state"))?)?;
+        }
         Ok(stage)
     }
 
