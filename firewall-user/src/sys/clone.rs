@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 /// Which side of the clone the caller is on.
@@ -77,6 +78,32 @@ pub fn fork() -> io::Result<Option<Pid>> {
         nix::unistd::ForkResult::Parent { child } => Ok(Some(child)),
         nix::unistd::ForkResult::Child => Ok(None),
     }
+}
+
+/// Room for what a child of [`vfork`] does. None of it is touched that is not needed.
+const STACK: usize = 512 * 1024;
+
+/// Starts a process that executes another program: until it does, or ends, it has this one's memory, and this one waits.
+/// To copy the memory's tables, and then each page that one of the two writes to, takes longer than all that it does.
+///
+/// As vfork(2), but on a stack of its own, so that `child` may call what it likes. It returns the exit status for the
+/// case that nothing could be executed. What it changes of this process's memory is changed, but descriptors, signals,
+/// credentials and the working directory are its own.
+///
+/// Fails unless the process has exactly one thread; see [`clone_into_cgroup`].
+pub fn vfork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
+    require_one_thread()?;
+    let mut child = Some(child);
+    let run = Box::new(move || {
+        let status = child.take().map_or(libc::EXIT_FAILURE, |child| child());
+        isize::try_from(status).unwrap_or(1)
+    });
+    let mut stack = vec![0; STACK];
+    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    // SAFETY: with CLONE_VFORK nothing of this process runs as long as the child uses its memory, and there is no other
+    // thread; the stack has far more room than the child takes.
+    let pid = unsafe { nix::sched::clone(run, &mut stack, flags, Some(libc::SIGCHLD)) };
+    Ok(pid?)
 }
 
 /// Not in the libc crate as a `u64`: include/uapi/linux/sched.h.

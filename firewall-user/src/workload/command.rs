@@ -4,26 +4,23 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::unistd::{
-    AccessFlags, Pid, access, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getpid, pipe2,
-    setpgid, setsid, tcsetpgrp,
+    AccessFlags, Pid, access, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getpid, setpgid,
+    setsid, tcsetpgrp,
 };
 
 use super::message::Failure;
 use super::{CoreLimit, Plan, Stdio};
 use crate::environment::Variables;
-use crate::sys::clone::fork;
+use crate::sys::clone::vfork;
 
 /// The running command.
 pub(super) struct Command {
@@ -49,10 +46,8 @@ impl Command {
     }
 }
 
-/// Forks and executes. Returns once the exec has succeeded or failed.
+/// Executes the command in a process of its own. Returns once the exec has succeeded or failed.
 pub(super) fn launch(plan: Plan) -> Result<Launch> {
-    // Closed by a successful exec; otherwise it carries the reason.
-    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
     let foreground = matches!(
         plan.stdio,
         Stdio::Inherit {
@@ -60,45 +55,23 @@ pub(super) fn launch(plan: Plan) -> Result<Launch> {
             ..
         }
     );
-    let has_session = matches!(plan.stdio, Stdio::Terminal(_));
-    match fork().context("cannot fork")? {
-        None => {
-            drop(reader);
-            let failure = match execute(plan) {
-                Ok(never) => match never {},
-                Err(failure) => failure,
-            };
-            // If nobody reads it, init sees the exit status.
-            drop(serde_json::to_writer(&mut File::from(writer), &failure));
-            process::exit(Failure::NOT_STARTED)
+    let mut failure = None;
+    let pid = vfork(|| match execute(&plan) {
+        Ok(never) => match never {},
+        Err(why) => {
+            failure = Some(why);
+            Failure::NOT_STARTED
         }
-        Some(pid) => {
-            drop(writer);
-            drop(plan);
-            if !has_session {
-                // Both sides do it, so that it is done whoever comes first. Who leads a group cannot make a session.
-                setpgid(pid, pid).ok();
-            }
-            Ok(wait_for_exec(pid, foreground, reader))
-        }
+    })
+    .context("cannot make the command's process")?;
+    drop(plan);
+    if let Some(failure) = failure {
+        return Ok(Launch::Failed(failure));
     }
+    Ok(Launch::Running(Command { pid, foreground }))
 }
 
-fn wait_for_exec(pid: Pid, foreground: bool, reader: OwnedFd) -> Launch {
-    let mut text = String::new();
-    let read = File::from(reader).read_to_string(&mut text);
-    match (read, text.as_str()) {
-        (Ok(_), "") => Launch::Running(Command { pid, foreground }),
-        (Ok(_), text) => Launch::Failed(
-            serde_json::from_str(text).unwrap_or_else(|_| Failure::Setup(text.to_owned())),
-        ),
-        (Err(error), _) => Launch::Failed(Failure::Setup(format!(
-            "cannot read the exec's outcome: {error}"
-        ))),
-    }
-}
-
-fn execute(plan: Plan) -> Result<Infallible, Failure> {
+fn execute(plan: &Plan) -> Result<Infallible, Failure> {
     take_terminal(&plan.stdio).map_err(|error| Failure::Setup(format!("{error:#}")))?;
     reset_signals().map_err(|error| Failure::Setup(format!("{error:#}")))?;
     let CoreLimit { soft, hard } = plan.core_limit;
