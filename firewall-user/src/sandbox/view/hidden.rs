@@ -177,8 +177,11 @@ fn expand(path: &Path) -> Vec<PathBuf> {
         let named =
             entries.filter(|it| it.file_name().to_str().is_some_and(|it| matches(name, it)));
         named.map(|it| it.path()).collect()
-    } else {
+    } else if fs::symlink_metadata(path).is_ok() {
         vec![path.to_owned()]
+    } else {
+        // One look for most of the rows: the resolution of links looks at each part of a path.
+        Vec::new()
     };
     let real = found.iter().filter_map(|it| fs::canonicalize(it).ok());
     real.collect()
