@@ -25,13 +25,16 @@ const TIMINGS: &str = "KEYWARD_TIMINGS";
 
 /// What of keyward's own steps each layer takes. Some are taken beside others, so that the sum is more than a run.
 const LAYERS: [(&str, &[&str]); 11] = [
-    ("settings, view of the files", &["settings"]),
+    ("settings, view of the files", &["arguments", "settings"]),
     ("eBPF: attach, pin, read back", &["ebpf"]),
     (
         "network namespace, listeners, nftables",
         &["network_beside"],
     ),
-    ("proxy: start, settings", &["spawn_proxy", "proxy"]),
+    (
+        "proxy: start, settings",
+        &["spawn_proxy", "proxy_settings", "proxy"],
+    ),
     ("limits: cgroups", &["cgroup", "init_join"]),
     ("sandbox: mounts", &["init_mounts"]),
     ("sandbox: user, capabilities", &["init_privileges"]),

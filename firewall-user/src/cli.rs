@@ -48,8 +48,10 @@ pub struct Cli {
     pub command: Commands,
 }
 
-/// What keyward can do.
+/// What keyward can do. Each command's own arguments are put together when it is asked for: all of them take longer than
+/// anything else that comes before a run.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Commands {
     /// Run a command behind the firewall
     #[command(after_long_help = run_help())]

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, FAILED),
     };
     let host = HostEnvironment::take();
+    let begun = commands::run::Begun::early();
     let arguments = match Cli::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         )
         .init();
     match arguments.command {
-        Commands::Run(args) => match commands::run::run(*args, host, core_limit) {
+        Commands::Run(args) => match commands::run::run(*args, host, core_limit, begun) {
             Ok(status) => ExitCode::from(status),
             Err(error) => fail(&format!("{error:#}"), FAILED),
         },
