@@ -48,8 +48,8 @@ pub struct Cli {
     pub command: Commands,
 }
 
-/// What keyward can do. Each command's own arguments are put together when it is asked for: all of them take longer than
-/// anything else that comes before a run.
+/// What keyward can do. Each command's own arguments are put together when it is asked for, so that a run does not wait for
+/// those of all others. What documents them must not be a doc comment: it would come in place of what stands here.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub enum Commands {
@@ -116,7 +116,7 @@ Exit status:
   125  keyward failed: before the command started, or because a part of the firewall ended under it
   126  the command cannot be run       127  the command was not found";
 
-/// `keyward run`.
+// `keyward run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Command to run, with its arguments
@@ -198,7 +198,7 @@ pub struct RunArgs {
     pub log_level: String,
 }
 
-/// What may be reached besides the model providers.
+// What may be reached besides the model providers.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Egress by host name")]
 pub struct EgressArgs {
@@ -245,7 +245,7 @@ pub struct EgressArgs {
     pub proxy_env: bool,
 }
 
-/// `keyward doctor`.
+// `keyward doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
     /// Put right what can be: mount bpffs, clear away what killed runs left and the eBPF programs kept for the next run
@@ -261,7 +261,7 @@ pub struct DoctorArgs {
     pub allow_degraded: Vec<Feature>,
 }
 
-/// `keyward reload`.
+// `keyward reload`.
 #[derive(Args, Debug)]
 pub struct ReloadArgs {
     /// The run, or the beginning of its name [default: the only one]
@@ -278,6 +278,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_commands_help_begins_as_it_is_listed() {
+        let listed = |it: &clap::Command| -> Vec<_> {
+            let commands = it.get_subcommands();
+            // clap's own comes last, when all is put together.
+            commands
+                .filter(|it| it.get_name() != "help")
+                .map(|it| it.get_about().map(ToString::to_string))
+                .collect()
+        };
+        let mut command = Cli::command();
+        let before = listed(&command);
+        command.build();
+        assert_eq!(listed(&command), before);
+        assert!(before.iter().all(Option::is_some), "{before:?}");
     }
 
     #[test]

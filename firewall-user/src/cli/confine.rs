@@ -6,7 +6,7 @@ use clap::Args;
 use crate::cgroup::{parse_cpu, parse_memory, parse_pids};
 use crate::features::Feature;
 
-/// What the command's processes may do and take.
+// What the command's processes may do and take.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Sandbox")]
 pub struct ConfineArgs {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::sandbox::view::Mount;
 
-/// Changes to the view of the file system.
+// Changes to the view of the file system.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Files")]
 pub struct FileArgs {

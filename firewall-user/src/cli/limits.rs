@@ -3,7 +3,7 @@
 
 use clap::{Args, ValueEnum};
 
-/// The gateway's limits that have flags of their own.
+// The gateway's limits that have flags of their own.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {

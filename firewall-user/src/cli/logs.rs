@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::reading::Filter;
 
-/// Where the logs are, and which of them is meant.
+// Where the logs are, and which of them is meant.
 #[derive(Args, Clone, Debug)]
 pub struct RunArg {
     /// Which run: latest, its name or the beginning of it, or the path of its log
@@ -18,7 +18,7 @@ pub struct RunArg {
     pub place: LogDirArg,
 }
 
-/// Where the logs are.
+// Where the logs are.
 #[derive(Args, Clone, Debug)]
 pub struct LogDirArg {
     /// Directory with the logs of all runs
@@ -31,7 +31,7 @@ pub struct LogDirArg {
     pub log_dir: PathBuf,
 }
 
-/// `keyward logs`.
+// `keyward logs`.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct LogsArgs {
@@ -43,7 +43,7 @@ pub struct LogsArgs {
     pub show: ShowArgs,
 }
 
-/// What the logs come to.
+// What the logs come to.
 #[derive(Debug, Subcommand)]
 pub enum LogsCommand {
     /// List the runs that have left a log, the newest last
@@ -54,7 +54,7 @@ pub enum LogsCommand {
     Summary(SummaryArgs),
 }
 
-/// `keyward logs`, without more.
+// `keyward logs`, without more.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
     /// Which run.
@@ -82,7 +82,7 @@ pub enum LineFormat {
     Raw,
 }
 
-/// `keyward logs list`.
+// `keyward logs list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// Where.
@@ -93,7 +93,7 @@ pub struct ListArgs {
     pub format: TableFormat,
 }
 
-/// `keyward logs stats`.
+// `keyward logs stats`.
 #[derive(Args, Debug)]
 pub struct StatsArgs {
     /// Which run.
@@ -113,7 +113,7 @@ pub enum TableFormat {
     Json,
 }
 
-/// `keyward logs summary`.
+// `keyward logs summary`.
 #[derive(Args, Debug)]
 pub struct SummaryArgs {
     /// Which run.
@@ -135,7 +135,7 @@ pub enum SummaryFormat {
     Pretty,
 }
 
-/// `keyward report`.
+// `keyward report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
     /// Which run.
@@ -146,7 +146,7 @@ pub struct ReportArgs {
     pub output: Option<PathBuf>,
 }
 
-/// `keyward top`.
+// `keyward top`.
 #[derive(Args, Debug)]
 pub struct TopArgs {
     /// Print what is going on once, and end
@@ -160,7 +160,7 @@ pub struct TopArgs {
     pub interval: std::time::Duration,
 }
 
-/// `keyward policy suggest`.
+// `keyward policy suggest`.
 #[derive(Args, Debug)]
 pub struct SuggestArgs {
     /// Which run: latest, its name or the beginning of it, or the path of its log

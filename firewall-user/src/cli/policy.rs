@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{EgressArgs, SuggestArgs};
 
-/// `keyward policy`.
+// `keyward policy`.
 #[derive(Args, Debug)]
 pub struct PolicyArgs {
     /// What to do.
@@ -15,7 +15,7 @@ pub struct PolicyArgs {
     pub command: PolicyCommand,
 }
 
-/// What can be done with policies.
+// What can be done with policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Say whether a policy file holds, and what it comes to
@@ -26,7 +26,7 @@ pub enum PolicyCommand {
     Suggest(SuggestArgs),
 }
 
-/// `keyward policy check`.
+// `keyward policy check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
     /// Policy file: TOML, YAML or JSON; - is standard input
@@ -37,7 +37,7 @@ pub struct CheckArgs {
     pub egress: EgressArgs,
 }
 
-/// `keyward policy groups`.
+// `keyward policy groups`.
 #[derive(Args, Debug)]
 pub struct GroupsArgs {
     /// Only this one: group:github, registry:npm
@@ -48,7 +48,7 @@ pub struct GroupsArgs {
     pub egress: EgressArgs,
 }
 
-/// `keyward explain`.
+// `keyward explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// Host, with or without a port: github.com, db.lan:5432; an IPv6 address stands in brackets

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `keyward selftest`.
+// `keyward selftest`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SelftestArgs {
     /// Only attempts of this group

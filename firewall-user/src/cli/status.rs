@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-/// `keyward status`.
+// `keyward status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
     /// The run, or the beginning of its name [default: all of this host]

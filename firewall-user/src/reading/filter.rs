@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::line::{Line, Verdict};
 
-/// Which lines are shown. All that is given must fit.
+// Which lines are shown. All that is given must fit.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Filters")]
 pub struct Filter {
