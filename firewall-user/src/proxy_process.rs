@@ -39,7 +39,7 @@ const DRAIN: u16 = 1000;
 /// Where the certificates of the host are, if its administrator says so; nothing else of the environment is passed.
 const PASSED: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// The running proxy. It ends when this is dropped: its control socket closes.
+/// The running proxy. It ends when this is dropped, and at the latest when this process does: its control socket closes.
 #[derive(Debug)]
 pub struct ProxyProcess {
     pidfd: OwnedFd,
@@ -142,6 +142,14 @@ impl ProxyProcess {
 
     fn wait(&self, options: WaitIdOptions) -> rustix::io::Result<Option<WaitIdStatus>> {
         rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd.as_fd()), options))
+    }
+}
+
+impl Drop for ProxyProcess {
+    /// Of a run that never came to its end. Whoever left without waiting for it would leave a zombie to the host.
+    fn drop(&mut self) {
+        pidfd_send_signal(&self.pidfd, Signal::KILL).ok();
+        self.wait(WaitIdOptions::EXITED).ok();
     }
 }
 
