@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -22,6 +22,7 @@ use nix::sys::stat::Mode;
 
 use crate::beside::Beside;
 use crate::nft;
+use crate::preflight::Questions;
 
 mod loopback;
 
@@ -41,6 +42,10 @@ pub struct Network {
     pub rules: nft::Enforced,
     /// Says that somebody has changed them.
     pub changes: nft::Changes,
+    /// Reads how often they refused something.
+    pub reader: nft::Reader,
+    /// How the gateway is asked from there.
+    pub questions: Questions,
     /// How long it took, beside other things, in microseconds.
     pub took: u128,
 }
@@ -58,6 +63,8 @@ pub fn build(endpoints: Endpoints, providers: Providers) -> Beside<Network> {
         let ruleset = nft::Ruleset::for_workload(&endpoints);
         let (rules, changes) =
             nft::apply_and_listen(&ruleset).context("cannot apply the nftables rules")?;
+        let reader = nft::Reader::open().context("cannot read the nftables rules")?;
+        let questions = Questions::prepare(&endpoints, providers.iter().map(|it| it.port))?;
         // Last, so that the kernel has had the time.
         loopback::wait_for_route(&endpoints)
             .context("the proxy's IPv6 address does not come to have its route")?;
@@ -73,6 +80,8 @@ pub fn build(endpoints: Endpoints, providers: Providers) -> Beside<Network> {
             ruleset,
             rules,
             changes,
+            reader,
+            questions,
             took: begun.elapsed().as_micros(),
         })
     })
@@ -90,33 +99,13 @@ fn let_ports_be_used_again() -> Result<()> {
 
 /// Runs `act` in another network namespace, on a thread that ends with it.
 pub fn inside<T: Send>(namespace: &OwnedFd, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| begin_inside(scope, namespace, act).finish())
-}
-
-/// Begins what [`inside`] does, for a caller who has something else to do meanwhile.
-pub fn begin_inside<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    namespace: &'scope OwnedFd,
-    act: impl FnOnce() -> Result<T> + Send + 'scope,
-) -> Inside<'scope, T> {
-    Inside(scope.spawn(move || {
+    let there = || {
         setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
             .context("cannot enter the workload's network namespace")?;
         act()
-    }))
-}
-
-/// Something that is being done in another network namespace.
-#[derive(Debug)]
-pub struct Inside<'scope, T>(ScopedJoinHandle<'scope, Result<T>>);
-
-impl<T> Inside<'_, T> {
-    /// What came of it.
-    pub fn finish(self) -> Result<T> {
-        self.0
-            .join()
-            .map_err(|_panic| anyhow!("internal error: a network thread panicked"))?
-    }
+    };
+    thread::scope(|scope| scope.spawn(there).join())
+        .map_err(|_panic| anyhow!("internal error: a network thread panicked"))?
 }
 
 fn open_listeners(endpoints: &Endpoints, providers: &Providers) -> Result<Vec<(Door, OwnedFd)>> {

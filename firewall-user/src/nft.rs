@@ -11,7 +11,7 @@
 //! namespace that the workload does not share. It tells no reasons either: a denial here is a count, and means that a
 //! layer in front of it failed to deny with a better message.
 //!
-//! Every function acts on the network namespace of the **calling thread**.
+//! Every function acts on the network namespace of the **calling thread**; a [`Reader`] stays with the one that it was opened in.
 
 mod batch;
 mod changes;
@@ -23,9 +23,10 @@ mod ruleset;
 mod verify;
 
 pub use changes::Changes;
+pub use dump::Reader;
 pub use error::{Difference, NftError};
 pub use ruleset::{Chain, Hook, Ruleset};
-pub use verify::{Enforced, denied_packets, verify};
+pub use verify::{Enforced, verify};
 
 /// The table that keyward owns, of family `inet`.
 pub const TABLE: &str = "keyward";

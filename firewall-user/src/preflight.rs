@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The last check before the command starts, which `keyward status` repeats: every port of the gateway answers, from where the command will be.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use firewall_common::Endpoints;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use crate::network;
 
@@ -22,15 +23,39 @@ const DEADLINE: Duration = Duration::from_mins(1);
 #[must_use]
 pub struct Answered(());
 
+/// Sockets by which each port can be asked for its health. A socket belongs to the network namespace that it was made in,
+/// whoever connects it.
+#[derive(Debug)]
+pub struct Questions(Vec<(SocketAddrV4, TcpStream)>);
+
 /// Questions that were asked, and not answered yet.
 #[derive(Debug)]
-pub struct Asked(Vec<(SocketAddr, TcpStream)>);
+pub struct Asked(Vec<(SocketAddrV4, TcpStream)>);
 
-/// Asks each port for its health, from the namespace that the calling thread is in.
-///
-/// A listener takes the question before there is a proxy to answer it, so that it can be asked while that comes up.
-pub fn ask(endpoints: &Endpoints, ports: &[u16]) -> Result<Asked> {
-    ask_all(Ipv4Addr::from(endpoints.v4), ports)
+impl Questions {
+    /// Makes them in the calling thread's namespace.
+    pub fn prepare(endpoints: &Endpoints, ports: impl IntoIterator<Item = u16>) -> Result<Self> {
+        let gateway = Ipv4Addr::from(endpoints.v4);
+        let addresses = ports
+            .into_iter()
+            .map(|port| SocketAddrV4::new(gateway, port));
+        Self::to(addresses)
+    }
+
+    fn to(addresses: impl Iterator<Item = SocketAddrV4>) -> Result<Self> {
+        let socket = |address| Ok((address, socket().context("cannot make a socket")?));
+        addresses.map(socket).collect::<Result<_>>().map(Self)
+    }
+
+    /// Asks. A listener takes the question before there is a proxy to answer it, so that it can be asked while that comes
+    /// up.
+    pub fn ask(self) -> Result<Asked> {
+        // All are asked before the first is heard: the proxy is one thread, and answers them in one go.
+        for (address, stream) in &self.0 {
+            ask_one(*address, stream).with_context(|| failure(*address))?;
+        }
+        Ok(Asked(self.0))
+    }
 }
 
 impl Asked {
@@ -44,36 +69,35 @@ impl Asked {
     }
 }
 
-/// Both at once, in another namespace than the caller's.
+/// All at once, in another namespace than the caller's.
 pub fn gateway_answers(
     namespace: &OwnedFd,
     endpoints: &Endpoints,
     ports: &[u16],
 ) -> Result<Answered> {
-    network::inside(namespace, || ask(endpoints, ports))?.answers()
+    let prepare = || Questions::prepare(endpoints, ports.iter().copied());
+    network::inside(namespace, prepare)?.ask()?.answers()
 }
 
-fn ask_all(gateway: Ipv4Addr, ports: &[u16]) -> Result<Asked> {
-    // All are asked before the first is heard: the proxy is one thread, and answers them in one go.
-    let ask = |port: &u16| {
-        let address = SocketAddr::from((gateway, *port));
-        let stream = ask_one(address).with_context(|| failure(address))?;
-        Ok((address, stream))
-    };
-    ports.iter().map(ask).collect::<Result<_>>().map(Asked)
-}
-
-fn failure(address: SocketAddr) -> String {
+fn failure(address: SocketAddrV4) -> String {
     format!("the gateway does not answer on {address}")
 }
 
-fn ask_one(address: SocketAddr) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+fn socket() -> io::Result<TcpStream> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(DEADLINE))?;
+    // For connecting, too: socket(7).
     stream.set_write_timeout(Some(DEADLINE))?;
+    Ok(stream)
+}
+
+fn ask_one(address: SocketAddrV4, mut stream: &TcpStream) -> Result<()> {
+    connect(stream, &address)?;
     let request = format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
-    Ok(stream)
+    Ok(())
 }
 
 fn hear(mut stream: TcpStream) -> Result<()> {
@@ -89,8 +113,7 @@ fn hear(mut stream: TcpStream) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddrV4, TcpListener};
-    use std::os::fd::OwnedFd;
+    use std::net::TcpListener;
     use std::thread;
 
     use super::*;
@@ -111,6 +134,11 @@ mod tests {
         port
     }
 
+    fn ask(ports: &[u16]) -> Result<Asked> {
+        let ports = ports.iter();
+        Questions::to(ports.map(|it| SocketAddrV4::new(Ipv4Addr::LOCALHOST, *it)))?.ask()
+    }
+
     /// A port that refuses for as long as it is held: bound, so that nobody else gets it, and not listening.
     fn nobody() -> (OwnedFd, u16) {
         use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
@@ -124,7 +152,7 @@ mod tests {
     fn every_port_is_asked_for_its_health_and_the_one_that_fails_is_named() {
         let healthy = port("HTTP/1.1 200 OK\r\n\r\n");
         let unconfigured = port("HTTP/1.1 503 Service Unavailable\r\n\r\n");
-        let check = |ports: &[u16]| ask_all(Ipv4Addr::LOCALHOST, ports)?.answers();
+        let check = |ports: &[u16]| ask(ports)?.answers();
         let _answered = check(&[healthy, unconfigured, healthy]).unwrap();
 
         let (_held, nobody) = nobody();
@@ -139,9 +167,7 @@ mod tests {
     /// A hole elsewhere: where not all ports are asked, the command starts although one is dead.
     #[test]
     fn a_port_that_nobody_asks_is_dead_unnoticed_elsewhere() {
-        let starts = |ports: &[u16]| {
-            ask_all(Ipv4Addr::LOCALHOST, ports).is_ok_and(|asked| asked.answers().is_ok())
-        };
+        let starts = |ports: &[u16]| ask(ports).is_ok_and(|asked| asked.answers().is_ok());
         // The peer's rule: all but the last of them.
         let starts_elsewhere = |ports: &[u16]| starts(&ports[..ports.len() - 1]);
         let (_held, nobody) = nobody();

@@ -48,9 +48,9 @@ pub struct ProxyProcess {
 
 impl ProxyProcess {
     /// Starts the process. It has nothing yet, and waits to be told; see [`Self::entrust`], [`Self::prepare`] and
-    /// [`Self::start`].
+    /// [`Self::open`].
     ///
-    /// Nobody waits for its first step: what goes wrong there is heard of by [`Self::start`]. Call it while there
+    /// Nobody waits for its first step: what goes wrong there is heard of by [`Self::wait_until_ready`]. Call it while there
     /// is one thread, and on the thread that stays: the proxy dies with it.
     pub fn begin() -> Result<Self> {
         let failed = || "cannot start keyward-proxy";
@@ -88,9 +88,14 @@ impl ProxyProcess {
         control::prepare(&self.control, settings, descriptors).context("cannot start keyward-proxy")
     }
 
-    /// Hands it its doors, and waits until it serves there.
-    pub fn start(&self, doors: &[(Door, BorrowedFd<'_>)]) -> Result<()> {
-        match control::start(&self.control, doors) {
+    /// Hands it its doors.
+    pub fn open(&self, doors: &[(Door, BorrowedFd<'_>)]) -> Result<()> {
+        control::open(&self.control, doors).context("cannot start keyward-proxy")
+    }
+
+    /// Waits until it serves there.
+    pub fn wait_until_ready(&self) -> Result<()> {
+        match control::wait_until_ready(&self.control) {
             Ok(()) => Ok(()),
             Err(ControlError::Closed) => {
                 let status = self.wait(WaitIdOptions::EXITED)?;

@@ -7,7 +7,6 @@
 use std::mem;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -36,7 +35,7 @@ use crate::stdio;
 use crate::supervise::{Outcome, Signals, Watch, exit_status, watch};
 use crate::timings::Timings;
 use crate::workload::{self, CoreLimit, Enforced, Plan};
-use crate::{ebpf, network, nft, preflight};
+use crate::{ebpf, network};
 
 /// What a run came to.
 #[derive(Debug)]
@@ -165,9 +164,9 @@ fn guarded(
         building,
     } = prepared;
     // A file on disk can take as long as everything else here.
+    let is_kept = settings.view.is_written_to();
     let written = {
         let (log_dir, id) = (settings.log_dir.clone(), run.id().to_owned());
-        let is_kept = settings.view.is_written_to();
         Beside::begin(move || {
             let logs = Logs::create(&log_dir, &id)?;
             let state = is_kept.then(|| runs::make_state(&id));
@@ -240,12 +239,9 @@ fn guarded(
     let held = workload::spawn(plan, enforced)?;
     introduction.init = held.pid().as_raw();
     timings.lap("spawn_workload");
-    let asked = thread::scope(|scope| {
-        let ask = || preflight::ask(&settings.endpoints, &gateway);
-        let asked = network::begin_inside(scope, &network.namespace, ask);
-        start_proxy(&proxy, run, &network)?;
-        asked.finish()
-    })?;
+    open_doors(&proxy, run, &network)?;
+    let asked = network.questions.ask()?;
+    proxy.wait_until_ready()?;
     timings.lap("proxy");
     // The last question before the command: is the way that it is given there?
     let answered = asked.answers()?;
@@ -299,19 +295,19 @@ fn guarded(
     attended.restore();
     timings.lap("kill");
     let reached = limited.reached();
-    let (packets_stopped, lost, spare) = thread::scope(|scope| {
-        let packets_stopped =
-            network::begin_inside(scope, &network.namespace, || Ok(nft::denied_packets()?));
+    let packets_stopped = network.reader.denied_packets();
+    let removing = is_kept.then(|| {
         let id = run.id().to_owned();
-        let state = Beside::begin(move || runs::remove_state(&id));
-        // What was denied in the command's last moments.
-        programs.events().drain(|event| audit.record(event));
-        let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
-        let spare = collect(&mut leftovers, programs.detach());
-        collect(&mut leftovers, hierarchies.remove(run.id()));
-        collect(&mut leftovers, state.finish());
-        (packets_stopped.finish(), lost, spare)
+        Beside::begin(move || runs::remove_state(&id))
     });
+    // What was denied in the command's last moments.
+    programs.events().drain(|event| audit.record(event));
+    let lost = collect(&mut leftovers, programs.counters().lost()).unwrap_or_default();
+    let spare = collect(&mut leftovers, programs.detach());
+    collect(&mut leftovers, hierarchies.remove(run.id()));
+    if let Some(removing) = removing {
+        collect(&mut leftovers, removing.finish());
+    }
     let packets_stopped = match &outcome {
         // The rules may be what was lost.
         Ok(Outcome::Abandoned(_)) => packets_stopped.unwrap_or_default(),
@@ -369,7 +365,7 @@ fn prepare_proxy(
     Ok(sightings)
 }
 
-fn start_proxy(proxy: &ProxyProcess, run: &Run, network: &Network) -> Result<()> {
+fn open_doors(proxy: &ProxyProcess, run: &Run, network: &Network) -> Result<()> {
     let mut doors: Vec<_> = network
         .listeners
         .iter()
@@ -377,7 +373,7 @@ fn start_proxy(proxy: &ProxyProcess, run: &Run, network: &Network) -> Result<()>
         .collect();
     let status = run.listen_for_status()?;
     doors.push((Door::Status, status.as_fd()));
-    proxy.start(&doors)
+    proxy.open(&doors)
 }
 
 /// The limits, as far as this host has what it takes; the rest is refused, or was allowed to be lacking.

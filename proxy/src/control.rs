@@ -33,7 +33,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     frame::{decode_credentials, decode_doors, decode_start},
     proxy::{Order, Start, accept, accept_doors, answer_replaced, next_order, refuse, say_ready},
-    supervisor::{drain, entrust, prepare, replace_credentials, replace_policy, start},
+    supervisor::{
+        drain, entrust, open, prepare, replace_credentials, replace_policy, wait_until_ready,
+    },
 };
 use crate::settings::RawSettings;
 
@@ -44,7 +46,7 @@ pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// (The kernel's own limit for one message is 253.)
 pub const MAX_DESCRIPTORS: usize = 32;
 
-/// How long [`start`] waits for the proxy in all. It takes a few milliseconds; a machine where dozens start at once gets
+/// How long [`wait_until_ready`] waits for the proxy in all. It takes a few milliseconds; a machine where dozens start at once gets
 /// four orders of magnitude more.
 pub const START_TIMEOUT: Duration = Duration::from_mins(1);
 

@@ -8,6 +8,7 @@ use rustables::{
 };
 
 use super::TABLE;
+use super::dump::Reader;
 use super::error::NftError;
 use super::found;
 use super::ruleset::{Chain, Hook, Ruleset};
@@ -24,7 +25,7 @@ pub(super) const PRIORITY: i32 = 0;
 pub(super) fn replace(ruleset: &Ruleset) -> Result<(), NftError> {
     let table = table();
     let mut batch = Batch::new();
-    if found::table()?.is_some() {
+    if found::table(&Reader::open()?)?.is_some() {
         batch.add(&table, MsgType::Del);
     }
     batch.add(&table, MsgType::Add);
@@ -47,7 +48,7 @@ pub(super) fn replace(ruleset: &Ruleset) -> Result<(), NftError> {
 
 /// Removes keyward's table, if there is one.
 pub(super) fn remove() -> Result<(), NftError> {
-    if found::table()?.is_none() {
+    if found::table(&Reader::open()?)?.is_none() {
         return Ok(());
     }
     let mut batch = Batch::new();

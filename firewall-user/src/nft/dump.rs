@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 
 use rustables::ProtocolFamily;
 use rustables::sys::{
@@ -31,39 +32,57 @@ pub(super) struct Kind {
     pub(super) new: u32,
 }
 
-/// All objects of this kind in the family `inet`, oldest first, each read by `read` from its attributes.
-pub(super) fn dump<T>(
-    kind: Kind,
-    read: impl Fn(Attributes<'_>) -> Result<T, NftError>,
-) -> Result<Vec<T>, NftError> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(netlink::NETFILTER),
-    )
-    .map_err(|error| NftError::Read(error.into()))?;
-    rustix::net::send(&socket, &request(kind), SendFlags::empty())
-        .map_err(|error| NftError::Read(error.into()))?;
-    let mut objects = Vec::new();
-    // Not zeroed: most answers touch a page of it.
-    let mut buffer = Vec::with_capacity(PIECE);
-    loop {
-        buffer.clear();
-        // With TRUNC, the kernel tells the piece's full length, beside what fitted.
-        let space = rustix::buffer::spare_capacity(&mut buffer);
-        let (received, full) = rustix::net::recv(&socket, space, RecvFlags::TRUNC)
+/// Reads the rules of one network namespace: that of the thread that opened it, whichever thread reads.
+#[derive(Debug)]
+pub struct Reader(OwnedFd);
+
+impl Reader {
+    /// Opens it in the calling thread's network namespace.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no socket for this.
+    pub fn open() -> Result<Self, NftError> {
+        rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            Some(netlink::NETFILTER),
+        )
+        .map(Self)
+        .map_err(|error| NftError::Read(error.into()))
+    }
+
+    /// All objects of this kind in the family `inet`, oldest first, each read by `read` from its attributes.
+    ///
+    /// After an error the rest of the answer is still to come: nothing more is to be asked then.
+    pub(super) fn dump<T>(
+        &self,
+        kind: Kind,
+        read: impl Fn(Attributes<'_>) -> Result<T, NftError>,
+    ) -> Result<Vec<T>, NftError> {
+        rustix::net::send(&self.0, &request(kind), SendFlags::empty())
             .map_err(|error| NftError::Read(error.into()))?;
-        if full > received {
-            return Err(malformed("a piece of the answer is too large"));
-        }
-        if read_piece(&buffer, kind, &mut |attributes| {
-            objects.push(read(attributes)?);
-            Ok(())
-        })?
-        .is_break()
-        {
-            return Ok(objects);
+        let mut objects = Vec::new();
+        // Not zeroed: most answers touch a page of it.
+        let mut buffer = Vec::with_capacity(PIECE);
+        loop {
+            buffer.clear();
+            // With TRUNC, the kernel tells the piece's full length, beside what fitted.
+            let space = rustix::buffer::spare_capacity(&mut buffer);
+            let (received, full) = rustix::net::recv(&self.0, space, RecvFlags::TRUNC)
+                .map_err(|error| NftError::Read(error.into()))?;
+            if full > received {
+                return Err(malformed("a piece of the answer is too large"));
+            }
+            if read_piece(&buffer, kind, &mut |attributes| {
+                objects.push(read(attributes)?);
+                Ok(())
+            })?
+            .is_break()
+            {
+                return Ok(objects);
+            }
         }
     }
 }

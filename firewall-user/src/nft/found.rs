@@ -15,7 +15,7 @@ use rustables::sys::{
 };
 
 use super::TABLE;
-use super::dump::{Attributes, Kind, dump, long_number, number, text};
+use super::dump::{Attributes, Kind, Reader, long_number, number, text};
 use super::error::NftError;
 
 /// A table. Numbers are in host order.
@@ -45,34 +45,35 @@ pub(super) struct FoundHook {
 }
 
 /// keyward's table, if there is one.
-pub(super) fn table() -> Result<Option<FoundTable>, NftError> {
+pub(super) fn table(reader: &Reader) -> Result<Option<FoundTable>, NftError> {
     let kind = Kind {
         get: NFT_MSG_GETTABLE,
         new: NFT_MSG_NEWTABLE,
     };
-    Ok(dump(kind, FoundTable::read)?
+    Ok(reader
+        .dump(kind, FoundTable::read)?
         .into_iter()
         .find(|table| table.name == TABLE))
 }
 
 /// The chains of keyward's table, in the order in which they were made.
-pub(super) fn chains() -> Result<Vec<FoundChain>, NftError> {
+pub(super) fn chains(reader: &Reader) -> Result<Vec<FoundChain>, NftError> {
     let kind = Kind {
         get: NFT_MSG_GETCHAIN,
         new: NFT_MSG_NEWCHAIN,
     };
-    let mut chains = dump(kind, FoundChain::read)?;
+    let mut chains = reader.dump(kind, FoundChain::read)?;
     chains.retain(|chain| chain.table == TABLE);
     Ok(chains)
 }
 
 /// How many packets the counters in the rules of keyward's table have seen.
-pub(super) fn counted_packets() -> Result<u64, NftError> {
+pub(super) fn counted_packets(reader: &Reader) -> Result<u64, NftError> {
     let kind = Kind {
         get: NFT_MSG_GETRULE,
         new: NFT_MSG_NEWRULE,
     };
-    Ok(dump(kind, packets_of_rule)?.into_iter().sum())
+    Ok(reader.dump(kind, packets_of_rule)?.into_iter().sum())
 }
 
 fn packets_of_rule(attributes: Attributes<'_>) -> Result<u64, NftError> {

@@ -11,6 +11,7 @@ use rustables::sys::NFT_MSG_GETRULE;
 
 use super::TABLE;
 use super::batch::{PRIORITY, class};
+use super::dump::Reader;
 use super::error::{Difference, NftError};
 use super::found::{self, FoundChain, FoundHook};
 use super::rule::Rule;
@@ -35,8 +36,9 @@ pub struct Enforced(());
 ///
 /// The rules cannot be read, or differ; [`NftError::Differs`] names the first difference.
 pub fn verify(ruleset: &Ruleset) -> Result<Enforced, NftError> {
-    verify_table()?;
-    verify_chains(ruleset.chains())?;
+    let reader = Reader::open()?;
+    verify_table(&reader)?;
+    verify_chains(&reader, ruleset.chains())?;
     let found = read_rules()?;
     for chain in ruleset.chains() {
         let found = found.get(chain.name()).map_or(&[][..], Vec::as_slice);
@@ -45,18 +47,20 @@ pub fn verify(ruleset: &Ruleset) -> Result<Enforced, NftError> {
     Ok(Enforced(()))
 }
 
-/// How many packets the rules have refused so far: the sum of the table's counters.
-///
-/// # Errors
-///
-/// The rules cannot be read, or there is no table of keyward's.
-pub fn denied_packets() -> Result<u64, NftError> {
-    verify_table()?;
-    found::counted_packets()
+impl Reader {
+    /// How many packets the rules have refused so far: the sum of the table's counters.
+    ///
+    /// # Errors
+    ///
+    /// The rules cannot be read, or there is no table of keyward's.
+    pub fn denied_packets(&self) -> Result<u64, NftError> {
+        verify_table(self)?;
+        found::counted_packets(self)
+    }
 }
 
-fn verify_table() -> Result<(), NftError> {
-    match found::table()? {
+fn verify_table(reader: &Reader) -> Result<(), NftError> {
+    match found::table(reader)? {
         Some(table) if table.flags == 0 => Ok(()),
         Some(table) => Err(NftError::Differs(Difference::TableFlags {
             flags: table.flags,
@@ -65,8 +69,8 @@ fn verify_table() -> Result<(), NftError> {
     }
 }
 
-fn verify_chains(meant: &[Chain]) -> Result<(), NftError> {
-    let found = found::chains()?;
+fn verify_chains(reader: &Reader, meant: &[Chain]) -> Result<(), NftError> {
+    let found = found::chains(reader)?;
     if !meant
         .iter()
         .map(Chain::name)

@@ -205,7 +205,8 @@ mod tests {
     fn begin(stream: &UnixStream) -> Result<(), ControlError> {
         control::entrust(stream, &credentials()).unwrap();
         control::prepare(stream, &RawSettings::default(), &[]).unwrap();
-        control::start(stream, &[])
+        control::open(stream, &[]).unwrap();
+        control::wait_until_ready(stream)
     }
 
     #[test]
@@ -228,7 +229,8 @@ mod tests {
         let log = tempfile::tempfile().unwrap();
         control::entrust(&ours, &credentials()).unwrap();
         control::prepare(&ours, &settings, &[(Role::AuditLog, log.as_fd())]).unwrap();
-        control::start(&ours, &[(door.clone(), listener.as_fd())]).unwrap();
+        control::open(&ours, &[(door.clone(), listener.as_fd())]).unwrap();
+        control::wait_until_ready(&ours).unwrap();
 
         let (start, doors) = proxy.join().unwrap();
         assert_eq!(start.settings, settings);

@@ -19,7 +19,7 @@ use crate::{credential::Credentials, settings::RawSettings};
 ///
 /// # Errors
 ///
-/// When they cannot be sent. That a proxy is gone already is no error here: [`start`] says why.
+/// When they cannot be sent. That a proxy is gone already is no error here: [`wait_until_ready`] says why.
 pub fn entrust(stream: &UnixStream, credentials: &Credentials) -> Result<(), ControlError> {
     stream
         .set_write_timeout(Some(START_TIMEOUT))
@@ -34,7 +34,7 @@ pub fn entrust(stream: &UnixStream, credentials: &Credentials) -> Result<(), Con
 ///
 /// # Errors
 ///
-/// When they cannot be sent. That a proxy is gone already is no error here: [`start`] says why.
+/// When they cannot be sent. That a proxy is gone already is no error here: [`wait_until_ready`] says why.
 pub fn prepare(
     stream: &UnixStream,
     settings: &RawSettings,
@@ -49,29 +49,30 @@ pub fn prepare(
     unless_gone(send_message(stream, &to_json(&message)?, &fds))
 }
 
-/// Starts the proxy that was told to [`prepare`], and waits until it serves at these doors.
+/// Opens the doors of the proxy that was told to [`prepare`]. [`wait_until_ready`] waits until it serves there.
 ///
 /// The descriptors are duplicated into the proxy; the caller closes its own. Keep `stream` for as long
 /// as the proxy is to live: the proxy ends when it closes.
 ///
 /// # Errors
 ///
-/// When the proxy refuses (with its words), ends, or is not ready within [`START_TIMEOUT`].
-pub fn start(stream: &UnixStream, doors: &[(Door, BorrowedFd<'_>)]) -> Result<(), ControlError> {
-    let deadline = Instant::now() + START_TIMEOUT;
+/// When they cannot be sent. That a proxy is gone already is no error here: [`wait_until_ready`] says why.
+pub fn open(stream: &UnixStream, doors: &[(Door, BorrowedFd<'_>)]) -> Result<(), ControlError> {
     let (doors, fds): (Vec<_>, Vec<_>) = doors.iter().cloned().unzip();
-    let sent = unless_gone(send_message(
+    unless_gone(send_message(
         stream,
         &to_json(&DoorsMessage { doors })?,
         &fds,
-    ));
-    // A proxy that refused early may have closed already; its reason still waits to be read.
-    let answer = receive_answer(stream, deadline);
-    let answer = match (sent, answer) {
-        (_, Ok(answer)) => answer,
-        (Err(error), Err(_)) | (Ok(()), Err(error)) => return Err(error),
-    };
-    match answer {
+    ))
+}
+
+/// Waits until the proxy serves.
+///
+/// # Errors
+///
+/// When the proxy refuses (with its words), ends, or is not ready within [`START_TIMEOUT`].
+pub fn wait_until_ready(stream: &UnixStream) -> Result<(), ControlError> {
+    match receive_answer(stream, Instant::now() + START_TIMEOUT)? {
         Answer::Ready(true) => Ok(()),
         Answer::Ready(false) => Err(ControlError::Malformed("an answer that says neither")),
         Answer::Error(why) => Err(ControlError::Refused(why)),

@@ -143,7 +143,8 @@ impl Supervised {
         descriptors.extend_from_slice(more);
         control::entrust(&it.control, &credentials())?;
         control::prepare(&it.control, settings, &descriptors)?;
-        control::start(&it.control, &doors)?;
+        control::open(&it.control, &doors)?;
+        control::wait_until_ready(&it.control)?;
         it.started_in = before.elapsed();
         Ok(it)
     }
@@ -432,7 +433,8 @@ fn with_capabilities_it_takes_no_credential() {
         .unwrap();
     control::entrust(&control, &credentials()).unwrap();
     control::prepare(&control, &RawSettings::default(), &[]).unwrap();
-    let result = control::start(&control, &[]);
+    control::open(&control, &[]).unwrap();
+    let result = control::wait_until_ready(&control);
     assert!(
         matches!(&result, Err(ControlError::Refused(why)) if why.contains("capabilities")),
         "{result:?}"
