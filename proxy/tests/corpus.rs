@@ -71,3 +71,17 @@ replayed! {
     rules,
     websocket,
 }
+
+/// A seed of another version would be turned away at the first look, and nothing behind it be tried.
+#[test]
+fn the_seeds_of_the_control_socket_are_understood() {
+    use keyward_proxy::control::{decode_credentials, decode_doors, decode_start};
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/control");
+    let read = |name: &str| fs::read(seeds.join(name)).unwrap();
+    assert_eq!(
+        decode_start(&read("start")).unwrap().settings.run,
+        Some("r1".to_owned())
+    );
+    assert_eq!(decode_doors(&read("doors")).unwrap().len(), 2);
+    assert!(!decode_credentials(&read("credentials")).unwrap().is_empty());
+}
