@@ -5,6 +5,8 @@
 set -u
 . /payload/job
 
+# udev may be late with it. What is written to a name that is not there yet makes a file, and nobody hears of it.
+until [ -c /dev/virtio-ports/keyward ]; do sleep 0.1; done
 mkdir -p "$WORKSPACE"
 mount --bind /payload/workspace "$WORKSPACE"
 install -m 755 "$WORKSPACE/target/debug/keyward" "$WORKSPACE/target/debug/keyward-proxy" /usr/local/bin/
